@@ -1,0 +1,46 @@
+# The two commands of the README: `make run` and `make test`. The others are parts of the second.
+
+.PHONY: run build test check fmt clippy doc unit deny needs
+
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# Installs what is needed, builds, and starts everything on this machine.
+run: build
+	@exec target/release/up
+
+build: needs
+	$(CARGO) build --release --locked
+
+# Every check, in the order of what fails fastest.
+test: needs fmt clippy doc unit deny
+	@echo "make test: all checks passed"
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+unit:
+	$(CARGO) test --workspace --locked
+
+# Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
+deny:
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
+	$(CARGO) deny --locked --offline check bans licenses sources
+
+# protoc builds the messages (ours and etcd's); etcd is the registry, etcdctl is used by the tests.
+needs:
+	@missing=""; \
+	command -v protoc >/dev/null || missing="$$missing protobuf-compiler"; \
+	command -v etcd >/dev/null || missing="$$missing etcd-server"; \
+	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
+	if [ -n "$$missing" ]; then \
+	  command -v apt-get >/dev/null || { echo "please install:$$missing" >&2; exit 1; }; \
+	  echo "installing$$missing"; \
+	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	fi

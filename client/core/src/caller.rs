@@ -1,0 +1,513 @@
+//! One service as its callers see it: a call with its deadline, attempts, fallback, metrics and spans.
+//!
+//! ```text
+//!   call --limit?--> attempt --pick--> instance --> answer -----------------------> remember, give it
+//!          |            ^                |
+//!          |            |                failed --> retry? (retry.rs) --no--> a read? --> last good reply, or the default
+//!          429          +--------- yes, elsewhere <------+                      |
+//!                                                                            the error, saying whether it may have happened
+//! ```
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_std::{future::timeout, task};
+use bytes::Bytes;
+use monitor::ClientMetrics;
+use tonic::{Code, Status, metadata::MetadataMap};
+use tracer::{Span, Tracer};
+
+use crate::{
+    breaker::Verdict,
+    config::Config,
+    conn::{self, Origin},
+    context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID, RETRY_PUSHBACK},
+    directory::{ServiceName, Sink, cache::Cache, etcd, fixed::Fixed},
+    error::{CallError, Sent},
+    fallback::Memory,
+    instance::Instance,
+    limit::Bucket,
+    pool::{self, Picked, Pool},
+    reply::{Degraded, Kind, Reply},
+    retry::{self, Budget, Failed, Refusal, Situation},
+};
+
+/// A service: its name in the registry, its gRPC name, its methods.
+#[derive(Debug)]
+pub struct Service {
+    /// In the registry, in metrics and in traces: `feed`.
+    pub name: &'static str,
+    /// As gRPC spells it, which an instance must serve: `feed.Feed`.
+    pub grpc: &'static str,
+    /// A method's place here is its number.
+    pub methods: &'static [Method],
+}
+
+/// One method of a [`Service`].
+#[derive(Debug)]
+pub struct Method {
+    /// `GetFeeds`
+    pub name: &'static str,
+    /// `/feed.Feed/GetFeeds`
+    pub path: &'static str,
+    /// Whether it may be sent twice when the first may have arrived. A create that replaces is not: the late first
+    /// one could undo what was written after it.
+    pub idempotent: bool,
+    /// A read: its last good replies are remembered, and it may be answered degraded.
+    pub fallback: bool,
+}
+
+/// What every client package of a process is built from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The bounds of calls.
+    pub config: Config,
+    /// Where instances are found.
+    pub directory: Directory,
+    /// Mutual TLS to the instances; `None` is plain text.
+    pub tls: Option<proto::tls::Tls>,
+    /// Where figures go.
+    pub monitor: monitor::Monitor,
+    /// Where spans go.
+    pub tracer: Tracer,
+}
+
+/// Where instances are found.
+#[derive(Clone, Debug)]
+pub enum Directory {
+    /// In etcd; with the last list also kept in a file, if one is given.
+    Etcd {
+        /// How to reach it.
+        etcd: etcd::EtcdConfig,
+        /// The file, for a start while etcd is away.
+        cache: Option<Cache>,
+    },
+    /// These, until told otherwise.
+    Fixed(Fixed),
+}
+
+/// Calls one service. Cheap to clone; the last clone takes the connections with it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    service: &'static Service,
+    config: Config,
+    pool: Arc<Pool>,
+    watcher: Option<etcd::Watcher>,
+    budget: Mutex<Budget>,
+    limit: Option<Mutex<Bucket>>,
+    memory: Mutex<Memory>,
+    metrics: ClientMetrics,
+    tracer: Tracer,
+}
+
+/// A call's bytes and bounds, shared by its attempts.
+struct Call<'a> {
+    context: &'a Context,
+    number: usize,
+    method: &'static Method,
+    body: Bytes,
+    deadline: Instant,
+}
+
+impl Caller {
+    /// Starts watching the directory and connecting to instances; never fails, never waits.
+    #[must_use]
+    pub fn new(service: &'static Service, parts: &Parts) -> Self {
+        let methods: Vec<_> = service.methods.iter().map(|method| method.name).collect();
+        let metrics = parts.monitor.client(service.name, &methods);
+        let now = Instant::now();
+        let config = parts.config.clone();
+        let pool = Pool::start(pool::Options {
+            service: service.grpc,
+            balance: config.balance,
+            tls: parts.tls.clone(),
+            metrics: metrics.clone(),
+        });
+        let watcher = follow(service, parts, Arc::new(Arc::clone(&pool)));
+        let inner = Inner {
+            service,
+            pool,
+            watcher,
+            budget: Mutex::new(Budget::new(now)),
+            limit: config.rps.map(|rate| Mutex::new(Bucket::new(rate, now))),
+            memory: Mutex::new(Memory::new(config.memory_entries, config.memory_bytes, config.memory_age)),
+            metrics,
+            tracer: parts.tracer.clone(),
+            config,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Calls method number `method`; `default` makes the degraded reply of last resort.
+    ///
+    /// # Errors
+    /// The service's own answer when it is not OK; RESOURCE_EXHAUSTED over the configured rate; UNAVAILABLE or
+    /// DEADLINE_EXCEEDED when no instance could answer and no degraded reply may be given.
+    pub async fn call<Req, Res>(
+        &self,
+        context: &Context,
+        method: usize,
+        request: &Req,
+        default: impl FnOnce() -> Option<Res>,
+    ) -> Result<Reply<Res>, CallError>
+    where
+        Req: prost::Message,
+        Res: prost::Message + Default,
+    {
+        let started = Instant::now();
+        let inner = &*self.inner;
+        let Some(found) = inner.service.methods.get(method) else {
+            return Err(CallError::unsent(Code::Internal, format!("{} has no method {method}", inner.service.name)));
+        };
+        let longest = started + inner.config.timeout;
+        let call = Call {
+            context,
+            number: method,
+            method: found,
+            body: Bytes::from(request.encode_to_vec()),
+            deadline: context.deadline.map_or(longest, |deadline| deadline.min(longest)),
+        };
+        let mut answer = match inner.admit(started) {
+            Ok(()) => inner.attempts(&call).await.and_then(|(reply, degraded)| inner.accept(&call, &reply, degraded)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &answer
+            && let Some(reply) = inner.degrade(&call, error, default)
+        {
+            answer = Ok(reply);
+        }
+        let code = answer.as_ref().err().map_or(Code::Ok, |error| error.code);
+        inner.metrics.call(method, i32::from(code), started.elapsed());
+        answer
+    }
+
+    /// A line for `/readyz`: the list stands at some revision, or why there is none yet.
+    ///
+    /// # Errors
+    /// Why no list is known.
+    pub fn ready(&self) -> Result<String, String> {
+        let inner = &*self.inner;
+        let trouble = inner.watcher.as_ref().and_then(etcd::Watcher::last_error);
+        if inner.pool.is_known() {
+            let (all, ready, out) = inner.pool.counts();
+            let trouble = trouble.map(|error| format!("; registry: {error}")).unwrap_or_default();
+            Ok(format!("{ready} of {all} connected, {out} ejected, revision {}{trouble}", inner.pool.revision()))
+        } else {
+            Err(trouble.unwrap_or_else(|| "the registry has not answered yet".into()))
+        }
+    }
+
+    /// Every instance with its state, for the debug port's `/instances`.
+    #[must_use]
+    pub fn snapshot(&self) -> serde_json::Value {
+        let now = Instant::now();
+        let pool = &self.inner.pool;
+        let describe = |instance: Arc<Instance>| {
+            serde_json::json!({
+                "addr": instance.endpoint.addr,
+                "weight": instance.endpoint.weight,
+                "zone": instance.endpoint.zone,
+                "version": instance.endpoint.version,
+                "started_at": instance.endpoint.started_at,
+                "listed": instance.is_listed(),
+                "ready": instance.is_ready(),
+                "breaker": instance.breaker(),
+                "in_flight": instance.in_flight(),
+                "latency_seconds": instance.latency(now).as_secs_f64(),
+            })
+        };
+        serde_json::json!({
+            "known": pool.is_known(),
+            "revision": pool.revision(),
+            "instances": pool.instances().into_iter().map(describe).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Follows the directory, first giving the pool what the cache remembers.
+fn follow(service: &'static Service, parts: &Parts, pool: Arc<dyn Sink>) -> Option<etcd::Watcher> {
+    let name = ServiceName::new(service.name);
+    match &parts.directory {
+        Directory::Etcd { etcd, cache } => {
+            let sink = match cache {
+                Some(cache) => cache.keep(name, pool),
+                None => pool,
+            };
+            let metrics = parts.monitor.discovery(service.name);
+            Some(etcd::watch(etcd.clone(), name, sink, metrics))
+        }
+        Directory::Fixed(fixed) => {
+            fixed.watch(name, pool);
+            None
+        }
+    }
+}
+
+impl Inner {
+    /// Asks the caller's own rate limit.
+    fn admit(&self, now: Instant) -> Result<(), CallError> {
+        let Some(limit) = &self.limit else { return Ok(()) };
+        lock(limit).take(now).map_err(|wait| {
+            self.metrics.limited();
+            CallError {
+                retry_after: Some(wait),
+                ..CallError::unsent(
+                    Code::ResourceExhausted,
+                    format!(
+                        "more than {} calls a second to {}",
+                        self.config.rps.unwrap_or_default(),
+                        self.service.name
+                    ),
+                )
+            }
+        })
+    }
+
+    /// Attempts until one is answered, or none is left.
+    async fn attempts(&self, call: &Call<'_>) -> Result<(Bytes, Option<Degraded>), CallError> {
+        let mut tried: Vec<Arc<Instance>> = Vec::new();
+        let mut last: Option<CallError> = None;
+        let mut sent = Sent::No;
+        if call.method.idempotent {
+            lock(&self.budget).deposit(Instant::now());
+        }
+        for made in 1.. {
+            let now = Instant::now();
+            if now >= call.deadline {
+                return Err(CallError { sent, ..last.unwrap_or_else(|| self.out_of_time()) });
+            }
+            let Some(picked) = self.pool.pick(&tried, now) else {
+                return Err(CallError { sent, ..last.unwrap_or_else(|| self.nobody()) });
+            };
+            let instance = Arc::clone(&picked.instance);
+            let (error, failed) = match self.attempt(call, picked, made).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if failed.sent == Sent::Maybe {
+                sent = Sent::Maybe;
+            }
+            let now = Instant::now();
+            let situation = Situation {
+                idempotent: call.method.idempotent,
+                made,
+                allowed: self.config.attempts,
+                retried_upstream: call.context.retried,
+                left: call.deadline.saturating_duration_since(now),
+            };
+            let decision = retry::decide(failed, situation, &mut lock(&self.budget), now, fastrand::f64());
+            match decision {
+                Ok(wait) => {
+                    if !wait.is_zero() {
+                        task::sleep(wait).await;
+                    }
+                    self.metrics.retry();
+                    tried.push(instance);
+                    last = Some(error);
+                }
+                Err(refusal) => {
+                    if refusal != Refusal::Unsafe {
+                        self.metrics.retry_refused(refusal.as_str());
+                    }
+                    return Err(CallError { sent, ..error });
+                }
+            }
+        }
+        Err(self.nobody())
+    }
+
+    /// One attempt on one instance.
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        picked: Picked,
+        made: u32,
+    ) -> Result<(Bytes, Option<Degraded>), (CallError, Failed)> {
+        let mut held = Held { pool: &self.pool, picked: &picked, verdict: Verdict::Unknown };
+        let now = Instant::now();
+        let left = call.deadline.saturating_duration_since(now);
+        // What will not be retried gets all the time there is; a full attempt's worth of silence is the instance's fault.
+        let given = if call.method.idempotent { left.min(self.config.attempt_timeout) } else { left };
+        let mut span = self.span(call, &picked, made);
+        let metadata = metadata(call.context, &span, made, given);
+        let path = http::uri::PathAndQuery::from_static(call.method.path);
+        let answer =
+            timeout(given, picked.link.unary(path, metadata, call.body.clone(), self.config.reply_bytes)).await;
+        let outcome = match answer {
+            Ok(Ok(response)) => {
+                held.verdict = Verdict::Success;
+                self.metrics.attempt(call.number, 0);
+                let degraded = Degraded::read(response.metadata());
+                return Ok((response.into_inner(), degraded));
+            }
+            Ok(Err(status)) => self.failure(&status),
+            Err(_) => self.silence(given),
+        };
+        held.verdict = outcome.verdict;
+        self.metrics.attempt(call.number, i32::from(outcome.error.code));
+        if span.is_recording() {
+            span.tag("grpc.code", monitor::code_name(i32::from(outcome.error.code)));
+            span.error(&outcome.error.message);
+        }
+        Err((outcome.error, outcome.failed))
+    }
+
+    /// What a status means: for the caller, for a retry, for the breaker.
+    fn failure(&self, status: &Status) -> Outcome {
+        match conn::origin(status) {
+            Origin::Transport(sent) => Outcome {
+                error: CallError {
+                    code: Code::Unavailable,
+                    message: format!("the connection to {} was lost", self.service.name),
+                    sent,
+                    answered: false,
+                    retry_after: None,
+                },
+                failed: Failed { sent, transient: true, pushed_back: false },
+                verdict: Verdict::Failure,
+            },
+            Origin::Service => {
+                let code = status.code();
+                // An instance that does not know the method did nothing with it.
+                let sent = if code == Code::Unimplemented { Sent::No } else { Sent::Maybe };
+                let pushback = status.metadata().get(RETRY_PUSHBACK).and_then(|value| value.to_str().ok());
+                let failed = Failed {
+                    sent,
+                    transient: code == Code::Unavailable,
+                    pushed_back: pushback.is_some_and(|value| value.starts_with('-')),
+                };
+                let verdict = if code == Code::Unavailable { Verdict::Failure } else { Verdict::Success };
+                let error =
+                    CallError { code, message: status.message().to_owned(), sent, answered: true, retry_after: None };
+                Outcome { error, failed, verdict }
+            }
+        }
+    }
+
+    /// No answer within the time given.
+    fn silence(&self, given: Duration) -> Outcome {
+        let error = CallError {
+            code: Code::DeadlineExceeded,
+            message: format!("{} did not answer within {given:?}", self.service.name),
+            sent: Sent::Maybe,
+            answered: false,
+            retry_after: None,
+        };
+        // Less than a full attempt's time proves nothing: a caller in a hurry must not eject an instance.
+        let verdict = if given >= self.config.attempt_timeout { Verdict::Failure } else { Verdict::Unknown };
+        Outcome { error, failed: Failed { sent: Sent::Maybe, transient: true, pushed_back: false }, verdict }
+    }
+
+    fn span(&self, call: &Call<'_>, picked: &Picked, made: u32) -> Span {
+        let name = call.method.path.get(1..).unwrap_or(call.method.path);
+        let mut span = self.tracer.client(name, call.context.trace);
+        if span.is_recording() {
+            span.remote(self.service.name, picked.link.peer);
+            span.tag("instance", &*picked.instance.addr);
+            span.tag("attempt", made.to_string());
+            span.tag("breaker", picked.instance.breaker());
+        }
+        span
+    }
+
+    fn nobody(&self) -> CallError {
+        CallError::unsent(Code::Unavailable, format!("no instance of {} can be reached", self.service.name))
+    }
+
+    fn out_of_time(&self) -> CallError {
+        CallError::unsent(Code::DeadlineExceeded, "the caller's time is used up".into())
+    }
+
+    /// Decodes a reply and remembers a true one.
+    fn accept<Res>(&self, call: &Call<'_>, bytes: &Bytes, degraded: Option<Degraded>) -> Result<Reply<Res>, CallError>
+    where
+        Res: prost::Message + Default,
+    {
+        let value = Res::decode(bytes.clone()).map_err(|error| CallError {
+            code: Code::Internal,
+            message: format!("{} sent a reply that cannot be decoded: {error}", self.service.name),
+            sent: Sent::Maybe,
+            answered: true,
+            retry_after: None,
+        })?;
+        if call.method.fallback && self.config.fallback && degraded.is_none() {
+            lock(&self.memory).put(call.number, &call.body, bytes, Instant::now());
+        }
+        Ok(Reply { value, degraded })
+    }
+
+    /// A degraded reply, where one may be given.
+    fn degrade<Res>(
+        &self,
+        call: &Call<'_>,
+        error: &CallError,
+        default: impl FnOnce() -> Option<Res>,
+    ) -> Option<Reply<Res>>
+    where
+        Res: prost::Message + Default,
+    {
+        if !call.method.fallback || !self.config.fallback || call.context.strict || !error.is_outage() {
+            return None;
+        }
+        let remembered = lock(&self.memory).get(call.number, &call.body, Instant::now());
+        let stale = remembered.and_then(|(bytes, age)| Some((Res::decode(bytes).ok()?, Kind::Stale { age })));
+        let (value, kind) = match stale {
+            Some(stale) => stale,
+            None => (default()?, Kind::Default),
+        };
+        self.metrics.fallback(call.number, kind.as_str());
+        Some(Reply { value, degraded: Some(Degraded { kind, reason: error.code }) })
+    }
+}
+
+/// What a failed attempt means to each who asks.
+struct Outcome {
+    error: CallError,
+    failed: Failed,
+    verdict: Verdict,
+}
+
+/// Gives the grant back, also when the attempt is dropped half way.
+struct Held<'a> {
+    pool: &'a Pool,
+    picked: &'a Picked,
+    verdict: Verdict,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.pool.release(&self.picked.instance, &self.picked.grant, self.verdict);
+    }
+}
+
+/// The headers of one attempt.
+fn metadata(context: &Context, span: &Span, made: u32, given: Duration) -> MetadataMap {
+    let mut headers = http::HeaderMap::with_capacity(8);
+    headers.insert(proto::deadline::GRPC_TIMEOUT, proto::deadline::encode(given));
+    if let Some(id) = &context.request_id
+        && let Ok(value) = http::HeaderValue::from_str(id)
+    {
+        headers.insert(REQUEST_ID, value);
+    }
+    if made > 1 || context.retried {
+        headers.insert(PREVIOUS_ATTEMPTS, http::HeaderValue::from(made.saturating_sub(1).max(1)));
+    }
+    span.context().inject(|name, value| {
+        if let Ok(value) = http::HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    });
+    MetadataMap::from_headers(headers)
+}
+
+/// Held for a few instructions, never across an await; a panic elsewhere leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,35 @@
+//! Which instances of a service exist: the list, and who keeps it true.
+//!
+//! ```text
+//!   etcd.rs  --events-->  watch.rs (pure state)  --View-->  pool
+//!   fixed.rs --------------------------------------View-->  pool
+//!   registrar.rs: the other side, an instance that keeps its own key alive
+//! ```
+
+pub mod cache;
+pub mod etcd;
+pub mod fixed;
+pub mod key;
+pub mod registrar;
+pub mod watch;
+
+use std::sync::Arc;
+
+pub use key::{Endpoint, ServiceName};
+
+/// The list of a service's instances at one revision of the registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// In ascending order of the address, each address once.
+    pub endpoints: Arc<[Endpoint]>,
+    /// The registry's revision it stands at; 0 for a list that no registry gave.
+    pub revision: i64,
+}
+
+/// Takes every new view of a service; called from the directory's task, in order.
+pub trait Sink: Send + Sync + 'static {
+    /// The list is now `view`.
+    fn apply(&self, view: View);
+    /// The registry confirmed that the list still stands (a sign of life, at least every few seconds while it is up).
+    fn confirmed(&self) {}
+}

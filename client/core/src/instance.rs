@@ -1,0 +1,149 @@
+//! One instance: its connection, kept up for as long as it is listed, and how well it does.
+//!
+//! ```text
+//!             dialled, healthy              connection lost
+//!   Connecting ----------------> Ready ------------------------> Connecting (at once, then backing off)
+//!       |                          |
+//!       | no longer listed         | no longer listed: out of rotation now; calls under way finish
+//!       v                          v
+//!      gone                       gone when the connection closes
+//! ```
+//!
+//! A new connection is a new chance: when the health check on it passes, a breaker that stood open asks for its probe.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+
+use crate::{
+    balance::Latency,
+    breaker::{Breaker, Permit, Policy, Reason, Verdict},
+    conn::{Addr, Link},
+    directory::Endpoint,
+};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// As it is registered.
+    pub(crate) endpoint: Endpoint,
+    /// The registered address, shared.
+    pub(crate) addr: Addr,
+    /// The connection, while there is one.
+    link: ArcSwapOption<Link>,
+    /// False once the registry dropped it: no new dial.
+    listed: AtomicBool,
+    in_flight: AtomicUsize,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug)]
+struct Health {
+    breaker: Breaker,
+    latency: Latency,
+}
+
+/// The right to send one request to an instance; must be given back with [`Instance::release`].
+#[derive(Debug)]
+pub(crate) struct Grant {
+    permit: Permit,
+    started: Instant,
+}
+
+impl Instance {
+    pub(crate) fn new(endpoint: Endpoint, now: Instant) -> Self {
+        Self {
+            addr: endpoint.addr.as_str().into(),
+            endpoint,
+            link: ArcSwapOption::empty(),
+            listed: AtomicBool::new(true),
+            in_flight: AtomicUsize::new(0),
+            health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
+        }
+    }
+
+    /// The connection, if it can be used now.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.link.load().as_ref().filter(|link| !link.is_closed()).map(|link| Link::clone(link))
+    }
+
+    /// Whether it has a usable connection.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.link.load().as_ref().is_some_and(|link| !link.is_closed())
+    }
+
+    /// A new connection passed its health check.
+    pub(crate) fn connected(&self, link: Link) {
+        self.health().breaker.reconnected();
+        self.link.store(Some(link.into()));
+    }
+
+    /// The connection is gone.
+    pub(crate) fn disconnected(&self) {
+        self.link.store(None);
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_listed(&self, listed: bool) {
+        self.listed.store(listed, Ordering::Release);
+    }
+
+    /// Asks to send a request; with `overrule` the breaker is not asked.
+    pub(crate) fn acquire(&self, overrule: bool, now: Instant) -> Option<Grant> {
+        let permit = match self.health().breaker.acquire(now) {
+            Some(permit) => permit,
+            None if overrule => Permit::Normal,
+            None => return None,
+        };
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Grant { permit, started: now })
+    }
+
+    /// Gives back a grant; tells why the breaker tripped, if it did.
+    pub(crate) fn release(&self, grant: &Grant, verdict: Verdict, now: Instant) -> Option<Reason> {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut health = self.health();
+        if verdict != Verdict::Unknown {
+            health.latency.record(now.saturating_duration_since(grant.started), now);
+        }
+        health.breaker.release(grant.permit, verdict, now, fastrand::f64())
+    }
+
+    /// What one more request costs here.
+    pub(crate) fn cost(&self, now: Instant) -> f64 {
+        self.health().latency.cost(self.in_flight(), now)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether its breaker keeps it out of rotation.
+    pub(crate) fn is_out(&self) -> bool {
+        self.health().breaker.is_out()
+    }
+
+    /// The state of the breaker, for the debug port.
+    pub(crate) fn breaker(&self) -> &'static str {
+        self.health().breaker.state()
+    }
+
+    /// The expected latency, for the debug port.
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.health().latency.cost(0, now))
+    }
+
+    /// Held for a few instructions, never across an await.
+    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,39 @@
+//! What the client packages share: who is there, which of them to ask, what to do when none answers.
+//!
+//! ```text
+//!   client-feed  client-profile  client-topic      typed methods, method table, defaults
+//!            \        |         /
+//!              caller.rs          one call: deadline, attempts, degraded reply, metrics, spans
+//!     limit  retry  fallback      may it be made? may it be made again? what if it cannot?
+//!              pool.rs            the instances, connected; picks one per attempt
+//!     balance  breaker  instance  whose turn? is it well? its connection and figures
+//!              conn.rs            one HTTP/2 connection on async-std
+//!              directory/         the list, watched in etcd; and the registrar of a service's own key
+//! ```
+//!
+//! Decisions (`balance`, `breaker`, `limit`, `retry`, `backoff`, `directory::watch`) are pure: they take the time or an
+//! event and are tested without sockets or waiting. This crate knows no service by name and opens no port.
+
+pub mod backoff;
+pub mod balance;
+pub mod breaker;
+mod caller;
+mod config;
+mod conn;
+mod context;
+pub mod directory;
+mod error;
+pub mod fallback;
+mod instance;
+pub mod limit;
+mod pool;
+mod reply;
+pub mod retry;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use caller::{Caller, Directory, Method, Parts, Service};
+pub use config::{Balance, Config, ConfigError};
+pub use context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID, RETRY_PUSHBACK};
+pub use error::{CallError, Sent};
+pub use reply::{Degraded, Kind, Reply};

@@ -1,0 +1,370 @@
+//! A caller against instances that behave as told: balance, retries, breakers, deadlines, degraded replies.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_std::task;
+use client_core::{
+    CallError, Caller, Config, Context, Directory, Kind, Method, Parts, Reply, Sent, Service,
+    directory::{ServiceName, fixed::Fixed},
+};
+use proto::{
+    feed::{FeedRecord, GetFeedsRequest, GetFeedsResponse, OkResponse, feed_server},
+    shim::{Limits, Serving, Shim},
+};
+use tonic::{Code, Request, Response, Status, service::Routes};
+
+static FEED: Service = Service {
+    name: "feed",
+    grpc: "feed.Feed",
+    methods: &[
+        Method { name: "GetFeeds", path: "/feed.Feed/GetFeeds", idempotent: true, fallback: true },
+        Method { name: "CreateFeed", path: "/feed.Feed/CreateFeed", idempotent: false, fallback: false },
+    ],
+};
+
+/// What an instance does with a call.
+#[derive(Clone, Debug)]
+enum Mode {
+    Answer,
+    Refuse(Code),
+    Hang,
+}
+
+/// A feed service that answers with its own number.
+#[derive(Debug)]
+struct Fake {
+    number: i64,
+    mode: Mutex<Mode>,
+    calls: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+/// Counts the calls whose handler was dropped before its end.
+struct Running<'a>(&'a Fake, bool);
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Fake {
+    async fn act(&self) -> Result<(), Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let mode = self.mode.lock().unwrap().clone();
+        match mode {
+            Mode::Answer => Ok(()),
+            Mode::Refuse(code) => Err(Status::new(code, "as told")),
+            Mode::Hang => {
+                let mut running = Running(self, false);
+                std::future::pending::<()>().await;
+                running.1 = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+struct Shared(Arc<Fake>);
+
+#[tonic::async_trait]
+impl feed_server::Feed for Shared {
+    async fn get_feeds(&self, _: Request<GetFeedsRequest>) -> Result<Response<GetFeedsResponse>, Status> {
+        self.0.act().await?;
+        let feed = FeedRecord { id: self.0.number, user_id: 1, content: String::new() };
+        Ok(Response::new(GetFeedsResponse { feeds: vec![feed] }))
+    }
+
+    async fn create_feed(&self, _: Request<FeedRecord>) -> Result<Response<OkResponse>, Status> {
+        self.0.act().await?;
+        Ok(Response::new(OkResponse {}))
+    }
+}
+
+/// A tokio runtime, instances and a caller over them.
+struct Rig {
+    fakes: Vec<Arc<Fake>>,
+    servers: Vec<Option<Serving>>,
+    addrs: Vec<String>,
+    fixed: Fixed,
+    caller: Caller,
+}
+
+const NAME: ServiceName = ServiceName::new("feed");
+
+fn shim() -> &'static Shim {
+    static SHIM: std::sync::OnceLock<Shim> = std::sync::OnceLock::new();
+    SHIM.get_or_init(|| Shim::new(2).unwrap())
+}
+
+fn serve(fake: &Arc<Fake>, listener: TcpListener) -> Serving {
+    let routes = Routes::new(feed_server::FeedServer::new(Shared(Arc::clone(fake)))).prepare();
+    shim().serve(listener, routes, Limits::default()).unwrap()
+}
+
+impl Rig {
+    fn start(instances: i64, config: Config) -> Self {
+        let _entered = shim().enter();
+        let fixed = Fixed::default();
+        let (mut fakes, mut servers, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 1..=instances {
+            let fake = Arc::new(Fake {
+                number,
+                mode: Mutex::new(Mode::Answer),
+                calls: AtomicUsize::new(0),
+                dropped: AtomicUsize::new(0),
+            });
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            addrs.push(listener.local_addr().unwrap().to_string());
+            servers.push(Some(serve(&fake, listener)));
+            fakes.push(fake);
+        }
+        fixed.set(NAME, &addrs.iter().map(String::as_str).collect::<Vec<_>>());
+        let parts = Parts {
+            config: config.try_new().unwrap(),
+            directory: Directory::Fixed(fixed.clone()),
+            tls: None,
+            monitor: monitor::Monitor::new("test", "0"),
+            tracer: tracer::Tracer::off(),
+        };
+        let caller = Caller::new(&FEED, &parts);
+        let rig = Self { fakes, servers, addrs, fixed, caller };
+        rig.wait_ready(usize::try_from(instances).unwrap());
+        rig
+    }
+
+    fn wait_ready(&self, count: usize) {
+        wait_for("instances ready", || {
+            let snapshot = self.caller.snapshot();
+            let instances = snapshot["instances"].as_array().unwrap();
+            instances.iter().filter(|instance| instance["ready"] == true).count() == count
+        });
+    }
+
+    fn read(&self, context: &Context) -> Result<Reply<GetFeedsResponse>, CallError> {
+        let request = GetFeedsRequest { user_id: 1, size: 1, after_id: 0 };
+        task::block_on(self.caller.call(context, 0, &request, || Some(GetFeedsResponse::default())))
+    }
+
+    fn write(&self) -> Result<Reply<OkResponse>, CallError> {
+        let record = FeedRecord { id: 1, user_id: 1, content: String::new() };
+        task::block_on(self.caller.call(&Context::default(), 1, &record, || None))
+    }
+
+    /// The number of the instance that answers a read truly.
+    fn who(&self) -> i64 {
+        let reply = self.read(&Context::default()).unwrap();
+        assert_eq!(reply.degraded, None);
+        reply.value.feeds[0].id
+    }
+
+    /// Closes an instance's connections at once, as kill -9 does.
+    fn kill(&mut self, index: usize) {
+        let server = self.servers[index].take().unwrap();
+        task::block_on(server.drain(Duration::ZERO));
+    }
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        #[allow(clippy::disallowed_methods)] // the interval of a poll
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn strict() -> Context {
+    Context { strict: true, ..Context::default() }
+}
+
+#[test]
+fn reads_alternate_strictly_over_two_instances() {
+    let rig = Rig::start(2, Config::default());
+    let answers: Vec<i64> = (0..20).map(|_| rig.who()).collect();
+    assert!(answers.windows(2).all(|pair| pair[0] != pair[1]), "{answers:?}");
+}
+
+#[test]
+fn unavailable_read_is_answered_by_another_instance_and_the_bad_one_is_ejected() {
+    let rig = Rig::start(3, Config::default());
+    rig.fakes[0].set(Mode::Refuse(Code::Unavailable));
+    for _ in 0..60 {
+        assert_ne!(rig.who(), 1);
+    }
+    // Five in a row, and the probes of the first moments at most.
+    assert!((5..=7).contains(&rig.fakes[0].calls()), "{}", rig.fakes[0].calls());
+}
+
+#[test]
+fn services_own_answer_is_given_as_it_is_and_opens_no_breaker() {
+    let rig = Rig::start(1, Config::default());
+    rig.fakes[0].set(Mode::Refuse(Code::NotFound));
+    for _ in 0..100 {
+        let error = rig.read(&Context::default()).unwrap_err();
+        assert_eq!((error.code, error.answered, error.message.as_str()), (Code::NotFound, true, "as told"));
+    }
+    assert_eq!(rig.fakes[0].calls(), 100);
+    assert_eq!(rig.caller.snapshot()["instances"][0]["breaker"], "closed");
+}
+
+#[test]
+fn broken_write_is_not_sent_again_and_says_that_it_may_have_happened() {
+    let rig = Rig::start(2, Config::default());
+    for fake in &rig.fakes {
+        fake.set(Mode::Refuse(Code::Unavailable));
+    }
+    let error = rig.write().unwrap_err();
+    assert_eq!((error.code, error.sent), (Code::Unavailable, Sent::Maybe));
+    assert_eq!(rig.fakes.iter().map(|fake| fake.calls()).sum::<usize>(), 1);
+}
+
+#[test]
+fn write_without_any_instance_was_surely_not_sent() {
+    let rig = Rig::start(0, Config::default());
+    let error = rig.write().unwrap_err();
+    assert_eq!((error.code, error.sent, error.answered), (Code::Unavailable, Sent::No, false));
+}
+
+#[test]
+fn killed_instances_calls_go_elsewhere_and_it_comes_back() {
+    let mut rig = Rig::start(2, Config::default());
+    rig.kill(0);
+    for _ in 0..50 {
+        assert_eq!(rig.who(), 2);
+    }
+    rig.wait_ready(1);
+    let _entered = shim().enter();
+    rig.servers[0] = Some(serve(&rig.fakes[0], TcpListener::bind(&rig.addrs[0]).unwrap()));
+    rig.wait_ready(2);
+    let answers: Vec<i64> = (0..4).map(|_| rig.who()).collect();
+    assert!(answers.contains(&1) && answers.contains(&2), "{answers:?}");
+}
+
+#[test]
+fn silent_instance_costs_one_attempts_time_then_another_answers_and_its_work_stops() {
+    let rig = Rig::start(2, Config { attempt_timeout: Duration::from_millis(100), ..Config::default() });
+    rig.fakes[0].set(Mode::Hang);
+    let slowest = (0..4)
+        .map(|_| {
+            let started = Instant::now();
+            assert_eq!(rig.who(), 2);
+            started.elapsed()
+        })
+        .max()
+        .unwrap();
+    assert!(slowest >= Duration::from_millis(100) && slowest < Duration::from_millis(900), "{slowest:?}");
+    wait_for("its handlers dropped", || rig.fakes[0].dropped.load(Ordering::SeqCst) == rig.fakes[0].calls());
+}
+
+#[test]
+fn callers_deadline_bounds_the_whole_call() {
+    let rig = Rig::start(1, Config::default());
+    rig.fakes[0].set(Mode::Hang);
+    let started = Instant::now();
+    let context = Context { deadline: Some(started + Duration::from_millis(100)), ..strict() };
+    let error = rig.read(&context).unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < Duration::from_millis(200));
+    // Less than a full attempt's time proves nothing about the instance.
+    assert_eq!(rig.caller.snapshot()["instances"][0]["breaker"], "closed");
+}
+
+#[test]
+fn retries_stay_within_their_budget_when_every_instance_refuses() {
+    let rig = Rig::start(3, Config::default());
+    for fake in &rig.fakes {
+        fake.set(Mode::Refuse(Code::Unavailable));
+    }
+    for _ in 0..2000 {
+        let reply = rig.read(&Context::default()).unwrap();
+        assert_eq!(reply.degraded.unwrap().kind, Kind::Default);
+    }
+    let attempts: usize = rig.fakes.iter().map(|fake| fake.calls()).sum();
+    // A fifth of 2000 and ten seconds' reserve.
+    assert!(attempts <= 2000 + 400 + 100, "{attempts}");
+}
+
+#[test]
+fn read_is_answered_stale_then_by_default_and_strictly_with_the_error() {
+    let mut rig = Rig::start(1, Config::default());
+    assert_eq!(rig.who(), 1);
+    rig.kill(0);
+    let stale = rig.read(&Context::default()).unwrap();
+    assert!(matches!(stale.degraded.unwrap().kind, Kind::Stale { .. }));
+    assert_eq!(stale.value.feeds[0].id, 1);
+    let other = GetFeedsRequest { user_id: 2, size: 1, after_id: 0 };
+    let reply = task::block_on(rig.caller.call(&Context::default(), 0, &other, || Some(GetFeedsResponse::default())));
+    assert_eq!(reply.unwrap().degraded.unwrap().kind, Kind::Default);
+    assert_eq!(rig.read(&strict()).unwrap_err().code, Code::Unavailable);
+}
+
+#[test]
+fn call_that_is_a_retry_itself_is_tried_once() {
+    let rig = Rig::start(3, Config::default());
+    for fake in &rig.fakes {
+        fake.set(Mode::Refuse(Code::Unavailable));
+    }
+    let context = Context { retried: true, ..strict() };
+    assert_eq!(rig.read(&context).unwrap_err().code, Code::Unavailable);
+    assert_eq!(rig.fakes.iter().map(|fake| fake.calls()).sum::<usize>(), 1);
+}
+
+#[test]
+fn unlisted_instance_leaves_rotation_and_an_empty_list_keeps_those_that_answer() {
+    let rig = Rig::start(2, Config::default());
+    rig.fixed.set(NAME, &[&rig.addrs[1]]);
+    for _ in 0..10 {
+        assert_eq!(rig.who(), 2);
+    }
+    rig.fixed.set(NAME, &[]);
+    for _ in 0..10 {
+        assert_eq!(rig.who(), 2);
+    }
+    rig.fixed.set(NAME, &[&rig.addrs[0]]);
+    rig.wait_ready(1);
+    assert_eq!(rig.who(), 1);
+}
+
+#[test]
+fn rate_limit_refuses_at_once_with_the_time_to_wait() {
+    let rig = Rig::start(1, Config { rps: Some(5), ..Config::default() });
+    let errors: Vec<_> = (0..10).filter_map(|_| rig.read(&Context::default()).err()).collect();
+    assert!((4..=5).contains(&errors.len()), "{errors:?}");
+    assert!(errors.iter().all(|error| error.code == Code::ResourceExhausted && error.retry_after.is_some()));
+}
+
+#[test]
+fn address_of_another_service_is_never_used() {
+    let rig = Rig::start(1, Config::default());
+    let _entered = shim().enter();
+    // A server whose health service knows only itself.
+    let (reporter, health) = proto::health::server::health_reporter();
+    task::block_on(reporter.set_service_status("topic.Topic", proto::health::ServingStatus::Serving));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let _server = shim().serve(listener, Routes::new(health).prepare(), Limits::default()).unwrap();
+    rig.fixed.set(NAME, &[&rig.addrs[0], &addr]);
+    for _ in 0..20 {
+        assert_eq!(rig.who(), 1);
+    }
+    rig.fixed.set(NAME, &[&addr]);
+    wait_for("the first forgotten", || rig.read(&strict()).is_err());
+    assert_eq!(rig.read(&strict()).unwrap_err().code, Code::Unavailable);
+}

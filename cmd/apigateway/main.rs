@@ -1,0 +1,5 @@
+//! The API gateway; see `cmd::gateway`.
+
+fn main() -> std::process::ExitCode {
+    cmd::gateway::apigateway(std::env::args_os())
+}

@@ -1,0 +1,81 @@
+//! The flags of feed, profile and topic: alike but for their ports.
+
+use structopt::StructOpt;
+
+use super::{Addr, ClientFlags, CommonFlags, StoreUrl};
+
+/// What the three services have in common.
+#[derive(Clone, Debug)]
+pub struct ServiceFlags {
+    /// Where gRPC is served.
+    pub addr: Addr,
+    /// Where the debug port is.
+    pub debug_addr: Addr,
+    /// What only services have.
+    pub own: OwnFlags,
+    /// What every process has.
+    pub common: CommonFlags,
+}
+
+/// What only services have.
+#[derive(Clone, Debug, StructOpt)]
+pub struct OwnFlags {
+    /// Where records are kept: memory:
+    #[structopt(long = "store.url", default_value = "memory:")]
+    pub store_url: StoreUrl,
+    /// The address that is registered, host:port; default: the host of -addr, else this machine's first IPv4 address
+    #[structopt(long = "advertise.addr")]
+    pub advertise_addr: Option<Addr>,
+}
+
+macro_rules! service_flags {
+    ($(#[$doc:meta])* $name:ident, $addr:literal, $debug:literal $(, $field:ident: $client:ty)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, StructOpt)]
+        pub struct $name {
+            /// Where gRPC is served, host:port
+            #[structopt(long = "addr", default_value = $addr)]
+            pub addr: Addr,
+            /// Where /metrics, /healthz, /readyz and /debug/pprof/ are served, host:port
+            #[structopt(long = "debug.addr", default_value = $debug)]
+            pub debug_addr: Addr,
+            /// What only services have.
+            #[structopt(flatten)]
+            pub own: OwnFlags,
+            /// What every process has.
+            #[structopt(flatten)]
+            pub common: CommonFlags,
+            $(
+                /// How it calls other services.
+                #[structopt(flatten)]
+                pub $field: $client,
+            )?
+        }
+
+        impl $name {
+            /// What it has in common with the other services.
+            #[must_use]
+            pub fn service(&self) -> ServiceFlags {
+                ServiceFlags {
+                    addr: self.addr.clone(),
+                    debug_addr: self.debug_addr.clone(),
+                    own: self.own.clone(),
+                    common: self.common.clone(),
+                }
+            }
+        }
+    };
+}
+
+service_flags!(
+    /// The feed service: short texts of a user.
+    FeedFlags, ":8082", ":6062"
+);
+service_flags!(
+    /// The profile service: who a user is, with the user's feeds.
+    ProfileFlags, ":8083", ":6063", client: ClientFlags
+);
+service_flags!(
+    /// The topic service: subjects and what is said of them.
+    TopicFlags, ":8084", ":6064"
+);

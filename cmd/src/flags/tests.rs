@@ -1,0 +1,209 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use super::*;
+
+fn args(program: &str, args: &[&str]) -> Vec<OsString> {
+    std::iter::once(program).chain(args.iter().copied()).map(OsString::from).collect()
+}
+
+fn feed(given: &[&str]) -> Result<FeedFlags, Exit> {
+    parse("feed", args("feed", given))
+}
+
+fn profile(given: &[&str]) -> Result<ProfileFlags, Exit> {
+    parse("profile", args("profile", given))
+}
+
+fn gateway(given: &[&str]) -> Result<GatewayFlags, Exit> {
+    parse("apigateway", args("apigateway", given))
+}
+
+/// Every row of the table: flag, a value other than its default.
+const COMMON: &[(&str, &str)] = &[
+    ("debug.addr", "127.0.0.1:7000"),
+    ("etcd.addr", "http://10.0.0.1:2379,http://10.0.0.2:2379"),
+    ("etcd.user", "root"),
+    ("etcd.ca", "/tmp/ca.pem"),
+    ("etcd.cert", "/tmp/cert.pem"),
+    ("etcd.key", "/tmp/key.pem"),
+    ("zipkin.addr", "http://localhost:9411/api/v1/spans"),
+    ("zipkin.sample", "0.25"),
+    ("drain.timeout", "3s"),
+    ("debug.pprof", "off"),
+    ("tls.cert", "/tmp/tls.pem"),
+    ("tls.key", "/tmp/tls.key"),
+    ("tls.ca", "/tmp/tls.ca"),
+    ("log.level", "debug"),
+    ("log.format", "json"),
+    ("threads", "3"),
+];
+const SERVICE: &[(&str, &str)] =
+    &[("addr", "127.0.0.1:9000"), ("store.url", "memory:"), ("advertise.addr", "feed.example:8082")];
+const CLIENT: &[(&str, &str)] = &[
+    ("client.timeout", "2s"),
+    ("client.attempt.timeout", "100ms"),
+    ("client.attempts", "2"),
+    ("client.balance", "p2c"),
+    ("client.fallback", "off"),
+    ("client.rps", "100"),
+];
+const GATEWAY: &[(&str, &str)] = &[
+    ("http.addr", "127.0.0.1:9000"),
+    ("http.body.max", "64KiB"),
+    ("http.inflight.max", "7"),
+    ("http.conns.max", "8"),
+    ("http.header.timeout", "1m30s"),
+    ("http.idle.timeout", "1.5h"),
+    ("discovery.cache", "/tmp/cache.json"),
+];
+
+/// Parses each row in the three spellings and holds the results against each other and against the default.
+fn three_spellings<F: StructOpt + std::fmt::Debug>(program: &str, rows: &[&[(&str, &str)]]) {
+    let parse = |given: &[&str]| parse::<F>(program, args(program, given)).map(|flags| format!("{flags:?}"));
+    let default = parse(&[]).unwrap();
+    for (flag, value) in rows.iter().copied().flatten() {
+        let one = parse(&[&format!("-{flag}={value}")]).unwrap();
+        assert_eq!(one, parse(&[&format!("-{flag}"), value]).unwrap(), "-{flag} {value}");
+        assert_eq!(one, parse(&[&format!("--{flag}={value}")]).unwrap(), "--{flag}={value}");
+        assert_eq!(one, parse(&[&format!("--{flag}"), value]).unwrap(), "--{flag} {value}");
+        if *value != "memory:" {
+            assert_ne!(one, default, "-{flag}={value} changes something");
+        }
+    }
+}
+
+#[test]
+fn every_flag_works_in_every_spelling() {
+    three_spellings::<FeedFlags>("feed", &[COMMON, SERVICE]);
+    three_spellings::<TopicFlags>("topic", &[COMMON, SERVICE]);
+    three_spellings::<ProfileFlags>("profile", &[COMMON, SERVICE, CLIENT]);
+    three_spellings::<GatewayFlags>("apigateway", &[COMMON, CLIENT, GATEWAY]);
+}
+
+#[test]
+fn every_flag_with_a_bad_value_is_named_in_one_line() {
+    let bad = [
+        ("addr", "8082"),
+        ("debug.addr", ":70000"),
+        ("etcd.addr", "ftp://x:1"),
+        ("zipkin.sample", "1.1"),
+        ("zipkin.sample", "-1"),
+        ("drain.timeout", "abc"),
+        ("drain.timeout", "0s"),
+        ("debug.pprof", "maybe"),
+        ("log.level", "loud"),
+        ("log.format", "xml"),
+        ("threads", "many"),
+        ("threads", "-1"),
+        ("store.url", "postgres://u:secret@h/db"),
+        ("store.url", "mongo://h"),
+        ("advertise.addr", "nowhere"),
+        ("client.timeout", "5"),
+        ("client.attempt.timeout", "-1s"),
+        ("client.attempts", "three"),
+        ("client.balance", "random"),
+        ("client.fallback", "yes"),
+        ("client.rps", "-5"),
+    ];
+    for (flag, value) in bad {
+        match profile(&[&format!("-{flag}={value}")]) {
+            Err(Exit::Usage(line)) => {
+                assert!(line.starts_with(&format!("flag -{flag}: ")), "{line}");
+                assert!(!line.contains('\n') && !line.contains("secret"), "{line}");
+            }
+            other => panic!("-{flag}={value}: {other:?}"),
+        }
+    }
+    for (flag, value) in [("http.body.max", "1PiB"), ("http.inflight.max", "x"), ("http.idle.timeout", "1d")] {
+        let Err(Exit::Usage(line)) = gateway(&[&format!("-{flag}={value}")]) else { panic!("-{flag}={value}") };
+        assert!(line.starts_with(&format!("flag -{flag}: ")), "{line}");
+    }
+}
+
+#[test]
+fn unknown_flag_missing_value_and_stray_argument_each_have_their_line() {
+    let line = |given: &[&str]| match feed(given) {
+        Err(Exit::Usage(line)) => line,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(line(&["-nope=1"]), "unknown flag -nope (see feed -h)");
+    assert_eq!(line(&["-client.timeout=1s"]), "unknown flag -client.timeout (see feed -h)");
+    assert_eq!(line(&["-addr"]), "flag -addr needs a value");
+    assert_eq!(line(&["stray"]), "unexpected argument stray (see feed -h)");
+    assert_eq!(
+        line(&["-drain.timeout=abc"]),
+        "flag -drain.timeout: \"abc\" is not a duration (try 500ms, 1s or 1m30s)"
+    );
+}
+
+#[test]
+fn last_of_several_wins() {
+    assert_eq!(feed(&["-addr=:1", "-addr", ":2", "--addr=:3"]).unwrap().addr, ":3".parse().unwrap());
+}
+
+#[test]
+fn help_and_version_are_texts() {
+    for help in ["-h", "-help", "--help"] {
+        let Err(Exit::Text(text)) = feed(&[help]) else { panic!("{help}") };
+        for flag in ["-addr", "-etcd.addr", "-store.url", "-log.format"] {
+            assert!(text.contains(&format!(" {flag} ")), "{flag} in {text}");
+        }
+        assert!(!text.contains("--addr"), "{text}");
+    }
+    for version in ["-version", "--version", "-V"] {
+        assert_eq!(feed(&[version]).unwrap_err(), Exit::Text(format!("feed {}", env!("CARGO_PKG_VERSION"))));
+    }
+}
+
+#[test]
+fn durations_are_gos() {
+    let of = |text: &str| text.parse::<Period>().map(|period| period.0);
+    assert_eq!(of("1m30s"), Ok(Duration::from_secs(90)));
+    assert_eq!(of("1.5h"), Ok(Duration::from_secs(5400)));
+    assert_eq!(of("250ms"), Ok(Duration::from_millis(250)));
+    assert_eq!(of("1us"), Ok(Duration::from_micros(1)));
+    for bad in ["", "1", "s", "1x", "-1s", "1s ", "25h", "0s", "1e3s", "..s", "99999999999999999999h"] {
+        assert!(of(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn endpoints_and_addresses_take_what_people_write() {
+    let endpoints = |text: &str| text.parse::<Endpoints>().map(|endpoints| endpoints.0);
+    assert_eq!(endpoints(""), Ok(vec!["http://127.0.0.1:2379".into()]));
+    assert_eq!(endpoints("a:1, https://b:2/"), Ok(vec!["http://a:1".into(), "https://b:2".into()]));
+    assert!(endpoints("http://a").is_err());
+    for good in [":0", ":8082", "127.0.0.1:1", "localhost:65535", "[::1]:80"] {
+        assert_eq!(good.parse::<Addr>().unwrap().to_string(), good);
+    }
+    for bad in ["", "8082", ":", ":x", ":65536", "::1:80", "a b:1", "http://x:1", ":+1"] {
+        assert!(bad.parse::<Addr>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn bounds_of_calls_are_named_by_their_flag() {
+    let line = profile(&["-client.attempts=11"]).unwrap().client.config().unwrap_err();
+    assert_eq!(line, Exit::Usage("flag -client.attempts: must be 1 to 10".into()));
+}
+
+#[test]
+fn half_of_tls_is_refused() {
+    let flags = feed(&["-tls.cert=/nowhere/cert.pem"]).unwrap();
+    let Err(Exit::Usage(line)) = flags.common.tls() else { panic!("half of TLS") };
+    assert!(line.starts_with("flag -tls.key: is missing"), "{line}");
+}
+
+#[test]
+fn random_arguments_never_panic() {
+    let pieces = ["-", "--", "addr", "=", ":1", "etcd.addr", " ", "h", "x", "-1", "client", ".", "\u{e9}", "'"];
+    for seed in 0..3000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let given: Vec<String> = (0..random.usize(..4))
+            .map(|_| (0..random.usize(..5)).map(|_| pieces[random.usize(..pieces.len())]).collect())
+            .collect();
+        let _ = feed(&given.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,102 @@
+//! The command apigateway: HTTP in front of the three client packages.
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use apigateway::{Clients, Options};
+use client_core::{Caller, Directory, Parts, directory::cache::Cache};
+use proto::shim::Shim;
+use serde_json::Value;
+
+use crate::{
+    exit::Exit,
+    flags::{self, GatewayFlags},
+    http,
+    lifecycle::{self, Process, listen, stopped},
+    service::end,
+};
+
+/// The command `apigateway`.
+#[must_use]
+pub fn apigateway(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end(
+        "apigateway",
+        flags::parse("apigateway", args).and_then(|flags: GatewayFlags| {
+            // One thread serves: on few cores a second costs more in wake-ups than it brings; tokio has only etcd to serve.
+            let threads = if flags.common.threads == 0 { 1 } else { flags.common.threads.into() };
+            lifecycle::run(threads, 1, async |_: &Shim| serve(&flags).await)
+        }),
+    )
+}
+
+async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
+    // All that can be wrong with the flags is said before the log starts.
+    let config = flags.client.config()?;
+    let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
+    let cache = flags.discovery_cache.as_deref().map(Cache::open).transpose();
+    let cache = cache.map_err(|error| Exit::Usage(format!("flag -discovery.cache: {error}")))?;
+    let listener = listen("-http.addr", &flags.http_addr)?;
+    let bound = listener.local_addr().map_err(lifecycle::failed("cannot listen"))?;
+    // What zipkin's users look for.
+    let process = Process::start("apigateway", "http", &flags.common, &flags.http_addr)?;
+    let timeout = config.timeout;
+    let parts = Parts {
+        config,
+        directory: Directory::Etcd { etcd, cache },
+        tls,
+        monitor: process.monitor.clone(),
+        tracer: process.tracer.clone(),
+    };
+    let feed = client_feed::FeedClient::new(&parts);
+    let profile = client_profile::ProfileClient::new(&parts);
+    let topic = client_topic::TopicClient::new(&parts);
+    let callers = [("feed", feed.caller()), ("profile", profile.caller()), ("topic", topic.caller())];
+    let callers = callers.map(|(name, caller)| (name, caller.clone()));
+    for (name, caller) in callers.clone() {
+        process.readiness.add(name, move || caller.ready());
+    }
+
+    let metrics = process.monitor.http(&apigateway::TEMPLATES);
+    let options = Options {
+        timeout,
+        in_flight_max: usize::try_from(flags.http_inflight_max).unwrap_or(usize::MAX),
+        body_max: flags.http_body_max.0,
+        readiness: process.readiness.clone(),
+    };
+    let clients = Clients { feed: Arc::new(feed), profile: Arc::new(profile), topic: Arc::new(topic) };
+    let app = apigateway::app(clients, options, Some(metrics.clone()), process.tracer.clone());
+    let limits = http::Limits {
+        connections: usize::try_from(flags.http_conns_max).unwrap_or(usize::MAX),
+        body_bytes: flags.http_body_max.0,
+        header_timeout: flags.http_header_timeout.0,
+        idle_timeout: flags.http_idle_timeout.0,
+        drain: flags.common.drain_timeout.0,
+        ..http::Limits::default()
+    };
+    let mut debug = process.debug_app(&flags.common);
+    debug.at("/instances").get(move |_| {
+        let body = instances(&callers);
+        async move { Ok(body) }
+    });
+    process.serve_debug(debug, &flags.debug_addr)?;
+    ::log::info!("apigateway serves on {bound}");
+
+    let (stop, readiness) = (process.stop.clone(), process.readiness.clone());
+    let stopping = async move {
+        stopped(&stop).await;
+        readiness.drain();
+    };
+    // A task of its own: the main thread only waits.
+    let drained = async_std::task::spawn(http::serve(listener, app, limits, Some(metrics), stopping)).await;
+    ::log::info!("apigateway drained: {drained:?}");
+    process.finish().await;
+    Ok(())
+}
+
+/// Every instance of every service, as the gateway sees it.
+fn instances(callers: &[(&'static str, Caller)]) -> Value {
+    callers
+        .iter()
+        .map(|(name, caller)| ((*name).to_owned(), caller.snapshot()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

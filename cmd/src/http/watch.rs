@@ -1,0 +1,412 @@
+//! Time limits of connections, without timers of their own.
+//!
+//! A connection notes by when its present phase must be over; one task looks at all of them a few times a second. So a
+//! request costs a few stores, where a timer per request would go in and out of the reactor's heap and wake it.
+//!
+//! ```text
+//!            first byte          head read           body dropped        flushed
+//!   Fresh ---------------> Head -----------> Busy ----------------> Answered ------> Idle --.
+//!     | header timeout      ^ | header       | answer timeout      | (write            | idle timeout
+//!     v                     | v timeout      v                     |  timeout)         v
+//!   cut                     | cut, 408      cut                    '-- any phase      cut
+//!                           '-------------------- first byte --------------------------'
+//! ```
+//!
+//! Times are milliseconds of a clock that the sweep moves on, never by more than a few ticks at once: when the process
+//! was stopped for a while, its peers get the time they had left.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::Limits;
+
+/// Why a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// No request came.
+    Idle,
+    /// A head was begun and not ended.
+    Header,
+    /// The peer took no byte of its answer.
+    Write,
+    /// The application gave no whole answer.
+    Answer,
+    /// The process stops.
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Fresh,
+    Head,
+    Busy,
+    Answered,
+    Idle,
+}
+
+const PHASES: [Phase; 5] = [Phase::Fresh, Phase::Head, Phase::Busy, Phase::Answered, Phase::Idle];
+
+/// What one connection notes for the sweep, and the sweep for it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    clock: Arc<Clock>,
+    phase: AtomicU8,
+    /// By when the phase must be over.
+    deadline: AtomicU64,
+    /// By when the peer must take some bytes; [`NEVER`] while nothing waits to be written.
+    write_deadline: AtomicU64,
+    /// The head being read holds a `Content-Length`, which hyper hides when there is a `Transfer-Encoding` too.
+    length_seen: AtomicBool,
+    /// A request was refused with part of it unread.
+    refused: AtomicBool,
+    draining: AtomicBool,
+    verdict: Mutex<Option<Verdict>>,
+    waker: Mutex<Option<Waker>>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Watched {
+    fn new(clock: Arc<Clock>) -> Self {
+        let deadline = AtomicU64::new(clock.after(clock.header));
+        Self {
+            clock,
+            phase: AtomicU8::new(Phase::Fresh as u8),
+            deadline,
+            write_deadline: AtomicU64::new(NEVER),
+            length_seen: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            verdict: Mutex::new(None),
+            waker: Mutex::new(None),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        PHASES.get(phase).copied().unwrap_or(Phase::Idle)
+    }
+
+    /// The phase's store comes last: whoever sees the new phase sees its deadline too.
+    fn go(&self, phase: Phase, limit: u64) {
+        self.deadline.store(self.clock.after(limit), Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Bytes came. True while they belong to a head; `begun` is true when they are its first.
+    pub(super) fn received(&self) -> Received {
+        match self.phase() {
+            Phase::Fresh | Phase::Idle => {
+                self.go(Phase::Head, self.clock.header);
+                Received::HeadBegins
+            }
+            Phase::Head => Received::HeadGoesOn,
+            Phase::Busy | Phase::Answered => Received::Other,
+        }
+    }
+
+    /// A whole head was read; its request is being answered.
+    pub(super) fn busy(&self) {
+        self.go(Phase::Busy, self.clock.answer);
+    }
+
+    /// The answer was handed to the codec.
+    pub(super) fn answered(&self) {
+        self.phase.store(Phase::Answered as u8, Ordering::Release);
+    }
+
+    /// All that was written so far has gone to the socket.
+    pub(super) fn flushed(&self) {
+        if self.phase() == Phase::Answered {
+            self.go(Phase::Idle, self.clock.idle);
+        }
+    }
+
+    /// The socket took bytes, or it did not.
+    pub(super) fn written(&self, progress: bool) {
+        let waits = self.write_deadline.load(Ordering::Relaxed) != NEVER;
+        if progress && waits {
+            self.write_deadline.store(NEVER, Ordering::Relaxed);
+        } else if !progress && !waits {
+            self.write_deadline.store(self.clock.after(self.clock.write), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn see_length(&self) {
+        self.length_seen.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a `Content-Length` was seen in the head just read.
+    pub(super) fn take_length_seen(&self) -> bool {
+        self.length_seen.load(Ordering::Relaxed) && self.length_seen.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the waker of the connection's task. To be called before each look at [`Self::verdict`] and
+    /// [`Self::is_draining`], so that no change of theirs goes unseen.
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut kept = lock(&self.waker);
+        match &mut *kept {
+            Some(kept) => kept.clone_from(waker),
+            None => *kept = Some(waker.clone()),
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        *lock(&self.verdict)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn judge(&self, verdict: Verdict) {
+        lock(&self.verdict).get_or_insert(verdict);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The verdict at `now`: pure but for the loads.
+    fn overdue(&self, now: u64) -> Option<Verdict> {
+        if now > self.write_deadline.load(Ordering::Relaxed) {
+            return Some(Verdict::Write);
+        }
+        let phase = PHASES.get(usize::from(self.phase.load(Ordering::Acquire)))?;
+        let late = now > self.deadline.load(Ordering::Relaxed);
+        match phase {
+            Phase::Fresh | Phase::Idle => late.then_some(Verdict::Idle),
+            Phase::Head => late.then_some(Verdict::Header),
+            Phase::Busy => late.then_some(Verdict::Answer),
+            Phase::Answered => None,
+        }
+    }
+}
+
+/// What received bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// The first bytes of a head.
+    HeadBegins,
+    /// More of it.
+    HeadGoesOn,
+    /// A body, or a request sent ahead.
+    Other,
+}
+
+/// The coarse clock and the limits in its unit.
+#[derive(Debug)]
+struct Clock {
+    now: AtomicU64,
+    tick: u64,
+    header: u64,
+    idle: u64,
+    write: u64,
+    answer: u64,
+}
+
+impl Clock {
+    fn new(limits: &Limits) -> Self {
+        let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        let [header, idle, write, answer] =
+            [limits.header_timeout, limits.idle_timeout, limits.write_timeout, limits.answer_timeout].map(millis);
+        let tick = (header.min(idle).min(write).min(answer) / 8).clamp(5, 250);
+        Self { now: AtomicU64::new(0), tick, header, idle, write, answer }
+    }
+
+    /// `limit` from now; one tick more, for now may be almost one tick ago.
+    fn after(&self, limit: u64) -> u64 {
+        self.now.load(Ordering::Relaxed) + limit + self.tick
+    }
+}
+
+/// Every connection of a listener.
+#[derive(Debug)]
+pub(super) struct Registry {
+    clock: Arc<Clock>,
+    most: usize,
+    connections: Mutex<Connections>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    open: HashMap<u64, Arc<Watched>>,
+    next: u64,
+    draining: bool,
+}
+
+impl Registry {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { clock: Arc::new(Clock::new(limits)), most: limits.connections, connections: Mutex::default() }
+    }
+
+    /// A place among the open connections; `None` when all are taken.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Entered> {
+        let watched = Arc::new(Watched::new(Arc::clone(&self.clock)));
+        let mut connections = lock(&self.connections);
+        if connections.open.len() >= self.most {
+            return None;
+        }
+        let id = connections.next;
+        connections.next += 1;
+        watched.draining.store(connections.draining, Ordering::Release);
+        connections.open.insert(id, Arc::clone(&watched));
+        Some(Entered { registry: Arc::clone(self), id, watched })
+    }
+
+    /// Moves the clock on and judges the overdue, for ever.
+    pub(super) async fn sweep<T>(&self) -> T {
+        let tick = Duration::from_millis(self.clock.tick);
+        let mut last = Instant::now();
+        loop {
+            async_std::task::sleep(tick).await;
+            let passed = last.elapsed();
+            last = Instant::now();
+            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).min(4 * self.clock.tick);
+            let now = self.clock.now.fetch_add(passed, Ordering::Relaxed) + passed;
+            for watched in lock(&self.connections).open.values() {
+                if let Some(verdict) = watched.overdue(now) {
+                    watched.judge(verdict);
+                }
+            }
+        }
+    }
+
+    /// Every connection ends after the request it is at.
+    pub(super) fn drain(&self) {
+        let mut connections = lock(&self.connections);
+        connections.draining = true;
+        for watched in connections.open.values() {
+            watched.draining.store(true, Ordering::Release);
+            watched.wake();
+        }
+    }
+
+    /// Every connection ends now.
+    pub(super) fn cut(&self) {
+        for watched in lock(&self.connections).open.values() {
+            watched.judge(Verdict::Stop);
+        }
+    }
+}
+
+/// A place among the open connections, until dropped.
+#[derive(Debug)]
+pub(super) struct Entered {
+    registry: Arc<Registry>,
+    id: u64,
+    pub(super) watched: Arc<Watched>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        lock(&self.registry.connections).open.remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn watched() -> Watched {
+        let limits = Limits {
+            header_timeout: Duration::from_millis(800),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(120),
+            ..Limits::default()
+        };
+        Watched::new(Arc::new(Clock::new(&limits)))
+    }
+
+    fn at(watched: &Watched, now: u64) -> Option<Verdict> {
+        watched.clock.now.store(now, Ordering::Relaxed);
+        watched.overdue(now)
+    }
+
+    #[test]
+    fn each_phase_has_its_limit() {
+        let watched = watched();
+        assert_eq!(at(&watched, 800), None);
+        assert_eq!(at(&watched, 901), Some(Verdict::Idle));
+        assert_eq!(watched.received(), Received::HeadBegins);
+        assert_eq!(at(&watched, 1_700), None);
+        assert_eq!(watched.received(), Received::HeadGoesOn);
+        assert_eq!(at(&watched, 1_802), Some(Verdict::Header));
+        watched.busy();
+        assert_eq!(watched.received(), Received::Other);
+        assert_eq!(at(&watched, 100_000), None);
+        assert_eq!(at(&watched, 122_000), Some(Verdict::Answer));
+        watched.answered();
+        assert_eq!(at(&watched, 500_000), None);
+        watched.flushed();
+        assert_eq!(at(&watched, 560_000), None);
+        assert_eq!(at(&watched, 560_101), Some(Verdict::Idle));
+        assert_eq!(watched.received(), Received::HeadBegins);
+    }
+
+    #[test]
+    fn a_flush_before_the_answer_is_whole_changes_nothing() {
+        let watched = watched();
+        watched.received();
+        watched.busy();
+        watched.flushed();
+        assert_eq!(watched.phase(), Phase::Busy);
+    }
+
+    #[test]
+    fn any_byte_written_gives_the_peer_new_time() {
+        let watched = watched();
+        watched.busy();
+        watched.written(false);
+        assert_eq!(at(&watched, 9_000), None);
+        watched.written(false);
+        assert_eq!(at(&watched, 10_101), Some(Verdict::Write));
+        watched.written(true);
+        assert_eq!(at(&watched, 10_101), None);
+        watched.written(false);
+        assert_eq!(at(&watched, 20_000), None);
+    }
+
+    #[test]
+    fn places_are_given_up_to_the_cap_and_given_back() {
+        let registry = Arc::new(Registry::new(&Limits { connections: 2, ..Limits::default() }));
+        let first = registry.enter().unwrap();
+        let _second = registry.enter().unwrap();
+        assert!(registry.enter().is_none());
+        drop(first);
+        assert!(registry.enter().is_some());
+    }
+
+    #[test]
+    fn who_enters_while_draining_drains() {
+        let registry = Arc::new(Registry::new(&Limits::default()));
+        let before = registry.enter().unwrap();
+        registry.drain();
+        assert!(before.watched.is_draining() && registry.enter().unwrap().watched.is_draining());
+    }
+}

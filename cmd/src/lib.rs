@@ -1,0 +1,21 @@
+//! The commands and what they share.
+//!
+//! ```text
+//!   feed  profile  topic   apigateway      up               load
+//!     \      |      /          |           (starts them)    (measures them)
+//!      service.rs          gateway.rs
+//!            \              /   \
+//!           lifecycle.rs         http.rs     flags.rs  log.rs  exit.rs
+//! ```
+//!
+//! Each `main` is a few lines; everything is here, so that it can be tested.
+
+pub mod exit;
+pub mod flags;
+pub mod gateway;
+pub mod http;
+pub mod lifecycle;
+pub mod load;
+pub mod log;
+pub mod service;
+pub mod up;

@@ -1,0 +1,218 @@
+//! A process from its first line to its last: runtimes, signals, the order of start and stop.
+//!
+//! ```text
+//!   start: flags, log, metrics, tracer, bind, serve, healthy, register
+//!   stop:  not ready, deregister, keep serving while clients notice, GOAWAY and drain, hard limit, flush spans and log
+//! ```
+
+use std::{
+    io, process, thread,
+    time::{Duration, Instant},
+};
+
+use async_std::task;
+use monitor::{
+    Monitor,
+    debug::{self, Readiness},
+    names,
+};
+use proto::shim::Shim;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use tracer::Tracer;
+
+use crate::{
+    exit::Exit,
+    flags::{Addr, CommonFlags},
+    http,
+    log::{self, Log},
+};
+
+/// How long a service keeps serving after it left the registry: a watch tells the gateways within milliseconds.
+pub const NOTICE: Duration = Duration::from_millis(300);
+/// How long a stop waits for etcd to take the key out.
+pub const DEREGISTER_MAX: Duration = Duration::from_secs(1);
+/// How long a stop waits for spans to reach the collector.
+const FLUSH_SPANS_MAX: Duration = Duration::from_secs(2);
+/// How long a stop waits for the log's reader.
+const FLUSH_LOG_MAX: Duration = Duration::from_millis(200);
+
+/// What every process has, made before it serves anything.
+#[derive(Debug)]
+pub struct Process {
+    /// Its command's name.
+    pub program: &'static str,
+    /// Its logs.
+    pub log: Log,
+    /// Its metrics.
+    pub monitor: Monitor,
+    /// Its spans.
+    pub tracer: Tracer,
+    /// Its readiness.
+    pub readiness: Readiness,
+    /// Closes at the first stop signal.
+    pub stop: async_channel::Receiver<()>,
+    /// When it started.
+    pub started: Instant,
+}
+
+/// Runs `main` on both runtimes: async-std's with `async_threads`, tokio's with `tokio_threads`.
+///
+/// # Errors
+/// What `main` says, or the system refused a thread.
+pub fn run(
+    async_threads: usize,
+    tokio_threads: usize,
+    main: impl AsyncFnOnce(&Shim) -> Result<(), Exit>,
+) -> Result<(), Exit> {
+    let shim = Shim::new(tokio_threads).map_err(failed("cannot start threads"))?;
+    // Entered before async-std's first use: its threads adopt this runtime.
+    let _entered = shim.enter();
+    async_global_executor::init_with_config(
+        async_global_executor::GlobalExecutorConfig::default()
+            .with_min_threads(async_threads)
+            .with_max_threads(async_threads),
+    );
+    // Not async-std's own block_on, which would take the reactor from the threads that serve.
+    futures_lite::future::block_on(main(&shim))
+}
+
+impl Process {
+    /// Starts logs, signals, metrics and spans.
+    ///
+    /// # Errors
+    /// An unusable zipkin address; the system refused a pipe or a thread.
+    pub fn start(program: &'static str, service: &'static str, flags: &CommonFlags, addr: &Addr) -> Result<Self, Exit> {
+        let tracer = tracer(service, flags, addr)?;
+        let log = log::start(flags.log_level, flags.log_format).map_err(failed("cannot start the log"))?;
+        let stop = signals().map_err(failed("cannot take signals"))?;
+        ::log::info!("{program} {} starts", env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            program,
+            log,
+            monitor: Monitor::new(program, env!("CARGO_PKG_VERSION")),
+            tracer,
+            readiness: Readiness::default(),
+            stop,
+            started: Instant::now(),
+        })
+    }
+
+    /// The debug port's application, to which routes may be added.
+    #[must_use]
+    pub fn debug_app(&self, flags: &CommonFlags) -> tide::Server<()> {
+        let mirror = self.mirror();
+        if flags.debug_pprof.0 {
+            debug::app(self.monitor.clone(), self.readiness.clone(), mirror)
+        } else {
+            debug::app_without_pprof(self.monitor.clone(), self.readiness.clone(), mirror)
+        }
+    }
+
+    /// Serves the debug port in a task of its own, until the process ends.
+    ///
+    /// # Errors
+    /// See [`listen`].
+    pub fn serve_debug(&self, app: tide::Server<()>, addr: &Addr) -> Result<(), Exit> {
+        let listener = listen("-debug.addr", addr)?;
+        task::spawn(http::serve(listener, app, http::Limits::default(), None, std::future::pending()));
+        Ok(())
+    }
+
+    /// The last steps: spans and logs go out.
+    pub async fn finish(self) {
+        let tracer = self.tracer.clone();
+        task::spawn_blocking(move || tracer.shutdown(FLUSH_SPANS_MAX)).await;
+        ::log::info!("{} ends after {:.1} s", self.program, self.started.elapsed().as_secs_f64());
+        // What still runs is about to be dropped; what it says of that helps nobody.
+        ::log::set_max_level(::log::LevelFilter::Off);
+        let log = self.log.clone();
+        task::spawn_blocking(move || log.flush(FLUSH_LOG_MAX)).await;
+    }
+
+    /// Copies figures kept elsewhere into the metrics, before each scrape.
+    fn mirror(&self) -> impl Fn() + Send + Sync + 'static {
+        let (log, tracer) = (self.log.clone(), self.tracer.clone());
+        let lines = self.monitor.plain_counter(names::LOG_LINES_DROPPED);
+        let sent = self.monitor.plain_counter(names::TRACE_SPANS_SENT);
+        let full = self.monitor.labelled_counter(names::TRACE_SPANS_DROPPED, &["queue_full"]);
+        let lost = self.monitor.labelled_counter(names::TRACE_SPANS_DROPPED, &["failed"]);
+        move || {
+            let stats = tracer.stats();
+            lines.inc_by(log.dropped().saturating_sub(lines.get()));
+            sent.inc_by(stats.sent.saturating_sub(sent.get()));
+            for (counter, count) in [(&full, stats.dropped_full), (&lost, stats.dropped_failed)] {
+                if let Some(counter) = counter {
+                    counter.inc_by(count.saturating_sub(counter.get()));
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the first stop signal.
+pub async fn stopped(stop: &async_channel::Receiver<()>) {
+    // Nothing is ever sent: the channel closes.
+    let _ = stop.recv().await;
+    ::log::info!("asked to stop");
+}
+
+/// Listens on `addr`, which `flag` names.
+///
+/// # Errors
+/// [`Exit::Usage`] for an address that is not this machine's, [`Exit::Failed`] for a port that is taken or forbidden.
+pub fn listen(flag: &str, addr: &Addr) -> Result<std::net::TcpListener, Exit> {
+    addr.bind().map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Exit::Failed(format!("{flag} {addr}: the port is in use")),
+        io::ErrorKind::PermissionDenied => Exit::Failed(format!("{flag} {addr}: not allowed to use this port")),
+        _ => Exit::Usage(format!("flag {flag}: cannot listen on {addr}: {error}")),
+    })
+}
+
+/// An error of the system, as the command's last line.
+pub(crate) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Exit {
+    move |error| Exit::Failed(format!("{what}: {error}"))
+}
+
+fn tracer(service: &'static str, flags: &CommonFlags, addr: &Addr) -> Result<Tracer, Exit> {
+    if flags.zipkin_addr.is_empty() {
+        return Ok(Tracer::off());
+    }
+    let config = tracer::Config {
+        endpoint: flags.zipkin_addr.clone(),
+        sample: flags.zipkin_sample.0,
+        service,
+        address: crate::service::advertised(addr, None).and_then(|addr| addr.parse().ok()),
+    };
+    Tracer::zipkin(&config).map_err(|error| Exit::Usage(format!("flag -zipkin.addr: {error}")))
+}
+
+/// A channel that closes at the first stop signal.
+fn signals() -> io::Result<async_channel::Receiver<()>> {
+    let (send, receive) = async_channel::bounded(1);
+    on_stop(move || {
+        send.close();
+    })?;
+    Ok(receive)
+}
+
+/// Calls `first` at the first SIGINT, SIGTERM or SIGHUP; the second ends the process at once, with code 1.
+///
+/// # Errors
+/// The system refused the signals or a thread.
+pub(crate) fn on_stop(first: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            first();
+        }
+        if signals.next().is_some() {
+            #[allow(clippy::disallowed_methods)] // somebody insists
+            process::exit(1);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The commands feed, profile and topic: a store, its service, and what keeps it known and alive.
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc, thread};
+
+use client_core::{
+    Parts, Service,
+    directory::{Endpoint, ServiceName, registrar},
+};
+use proto::{
+    routes::Built,
+    shim::{Limits, Shim},
+};
+use tower::ServiceBuilder;
+
+use crate::{
+    exit::Exit,
+    flags::{self, Addr, ClientFlags, FeedFlags, ProfileFlags, ServiceFlags, StoreUrl, TopicFlags},
+    lifecycle::{self, DEREGISTER_MAX, NOTICE, Process, failed, listen, stopped},
+};
+
+/// The command `feed`.
+#[must_use]
+pub fn feed(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end(
+        "feed",
+        flags::parse("feed", args).and_then(|flags: FeedFlags| {
+            run(client_feed::SERVICE, &flags.service(), async |_| {
+                let StoreUrl::Memory = flags.own.store_url;
+                feed::routes(Arc::new(feed::store::Memory::default())).await.map_err(failed("cannot build the service"))
+            })
+        }),
+    )
+}
+
+/// The command `topic`.
+#[must_use]
+pub fn topic(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end(
+        "topic",
+        flags::parse("topic", args).and_then(|flags: TopicFlags| {
+            run(client_topic::SERVICE, &flags.service(), async |_| {
+                let StoreUrl::Memory = flags.own.store_url;
+                topic::routes(Arc::new(topic::store::Memory::default()))
+                    .await
+                    .map_err(failed("cannot build the service"))
+            })
+        }),
+    )
+}
+
+/// The command `profile`.
+#[must_use]
+pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end(
+        "profile",
+        flags::parse("profile", args).and_then(|flags: ProfileFlags| {
+            run(client_profile::SERVICE, &flags.service(), async |process| {
+                let StoreUrl::Memory = flags.own.store_url;
+                let feeds = client_feed::FeedClient::new(&parts(&flags.client, &flags.service(), process)?);
+                let caller = feeds.caller().clone();
+                // Known and shown, but not required: a profile is answered without its feeds, too.
+                process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
+                let store = Arc::new(profile::store::Memory::default());
+                profile::routes(store, Arc::new(feeds)).await.map_err(failed("cannot build the service"))
+            })
+        }),
+    )
+}
+
+/// What the client packages of a service are made from.
+fn parts(client: &ClientFlags, flags: &ServiceFlags, process: &Process) -> Result<Parts, Exit> {
+    Ok(Parts {
+        config: client.config()?,
+        directory: client_core::Directory::Etcd { etcd: flags.common.etcd()?, cache: None },
+        tls: flags.common.tls()?,
+        monitor: process.monitor.clone(),
+        tracer: process.tracer.clone(),
+    })
+}
+
+/// Says how a command ended.
+pub(crate) fn end(program: &str, ended: Result<(), Exit>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(program),
+    }
+}
+
+/// Serves `build`'s routes from start to stop.
+fn run(
+    service: &'static Service,
+    flags: &ServiceFlags,
+    build: impl AsyncFnOnce(&Process) -> Result<Built, Exit>,
+) -> Result<(), Exit> {
+    let threads = match flags.common.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads.into(),
+    };
+    // gRPC runs on tokio; async-std has the control work, and a profile's calls to feed.
+    lifecycle::run(1, threads, async |shim| serve(service, flags, shim, build).await)
+}
+
+async fn serve(
+    service: &'static Service,
+    flags: &ServiceFlags,
+    shim: &Shim,
+    build: impl AsyncFnOnce(&Process) -> Result<Built, Exit>,
+) -> Result<(), Exit> {
+    // All that can be wrong with the flags is said before the log starts.
+    let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
+    let listener = listen("-addr", &flags.addr)?;
+    let bound = listener.local_addr().map_err(failed("cannot listen"))?;
+    let addr = match &flags.own.advertise_addr {
+        Some(addr) => addr.to_string(),
+        None => advertised(&flags.addr, Some(bound.port())).unwrap_or_else(|| format!("127.0.0.1:{}", bound.port())),
+    };
+    let process = Process::start(service.name, service.name, &flags.common, &flags.addr)?;
+    let Built { routes, health } = build(&process).await?;
+    let methods: Vec<_> = service.methods.iter().map(|method| method.name).collect();
+    let paths: Vec<_> = service.methods.iter().map(|method| method.path).collect();
+    let stack = ServiceBuilder::new()
+        .layer(process.tracer.layer(&paths))
+        .layer(process.monitor.rpc(service.name, &methods))
+        .service(routes);
+    let limits = Limits { tls, ..Limits::default() };
+    let serving = shim.serve(listener, stack, limits).map_err(failed("cannot serve"))?;
+    health.serving().await;
+    ::log::info!("{} serves on {bound}", service.name);
+
+    let endpoint = Endpoint::new(addr);
+    let name = ServiceName::new(service.name);
+    let registrar = registrar::register(etcd, name, &endpoint, process.monitor.registration(service.name));
+    let status = registrar.status();
+    process.readiness.add("registry", move || status.ready());
+    process.serve_debug(process.debug_app(&flags.common), &flags.debug_addr)?;
+
+    stopped(&process.stop).await;
+    process.readiness.drain();
+    registrar.deregister(DEREGISTER_MAX).await;
+    health.draining().await;
+    async_std::task::sleep(NOTICE).await;
+    let drained = serving.drain(flags.common.drain_timeout.0).await;
+    ::log::info!("{} drained: {drained:?}", service.name);
+    process.finish().await;
+    Ok(())
+}
+
+/// The address others reach this process at: the host of `addr` when it names one, else this machine's first IPv4
+/// address that is not loopback; with `port` in place of the port asked for.
+pub(crate) fn advertised(addr: &Addr, port: Option<u16>) -> Option<String> {
+    let port = port.unwrap_or_else(|| addr.port());
+    if let Some(host) = addr.host() {
+        return Some(format!("{host}:{port}"));
+    }
+    let mut interfaces = if_addrs::get_if_addrs().ok()?;
+    // Loopback last: it is better than nothing on a machine without a network.
+    interfaces.sort_by_key(if_addrs::Interface::is_loopback);
+    let ip = interfaces.iter().map(if_addrs::Interface::ip).find(std::net::IpAddr::is_ipv4)?;
+    Some(format!("{ip}:{port}"))
+}

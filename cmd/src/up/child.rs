@@ -1,0 +1,142 @@
+//! One process: started, its lines passed on under its name, started again when it dies.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    os::unix::process::CommandExt as _,
+    process::{self, Command, ExitStatus, Stdio},
+    sync::mpsc::Sender,
+    thread,
+    time::{Duration, Instant},
+};
+
+use client_core::backoff::Backoff;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Event, plan::Process};
+
+/// Between restarts: 100 ms, doubling to 5 s.
+const RESTART: Backoff = Backoff { base: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(5) };
+/// A process that lived this long starts afresh with its waits.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) process: Process,
+    send: Sender<Event>,
+    state: State,
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Running { child: process::Child, since: Instant },
+    Waiting { until: Instant },
+    Ended,
+}
+
+impl Child {
+    pub(crate) fn start(process: Process, send: &Sender<Event>) -> Result<Self, String> {
+        let state = spawn(&process, send)?;
+        Ok(Self { process, send: send.clone(), state, failures: 0 })
+    }
+
+    /// Notices an end, and starts the process again when its wait is over; tells what happened.
+    pub(crate) fn look(&mut self, now: Instant) -> Result<Vec<String>, String> {
+        let mut notes = Vec::new();
+        match &mut self.state {
+            State::Running { child, since } => {
+                if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+                    self.failures = if now.saturating_duration_since(*since) > HEALTHY { 0 } else { self.failures };
+                    let wait = RESTART.bound(self.failures);
+                    self.failures += 1;
+                    notes.push(format!("{} ended ({}), starts again in {wait:?}", self.process.name, words(status)));
+                    self.state = State::Waiting { until: now + wait };
+                }
+            }
+            State::Waiting { until } if now >= *until => self.state = spawn(&self.process, &self.send)?,
+            State::Waiting { .. } | State::Ended => {}
+        }
+        Ok(notes)
+    }
+
+    /// Asks it to end, and does not start it again.
+    pub(crate) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Whether it has not ended yet; one that waits to be started again is no longer wanted.
+    pub(crate) fn is_running(&mut self) -> bool {
+        if let State::Running { child, .. } = &mut self.state
+            && matches!(child.try_wait(), Ok(None))
+        {
+            return true;
+        }
+        self.state = State::Ended;
+        false
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let State::Running { child, .. } = &self.state
+            && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
+            // It may have ended in this moment.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let State::Running { child, .. } = &mut self.state {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn spawn(process: &Process, send: &Sender<Event>) -> Result<State, String> {
+    let mut child = Command::new(&process.program)
+        .args(&process.args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", process.program.display()))?;
+    if let Some(out) = child.stdout.take() {
+        pass_on(out, process.name.clone(), send.clone());
+    }
+    if let Some(err) = child.stderr.take() {
+        pass_on(err, process.name.clone(), send.clone());
+    }
+    Ok(State::Running { child, since: Instant::now() })
+}
+
+/// Reads lines until the process closes its end.
+fn pass_on(from: impl Read + Send + 'static, name: String, send: Sender<Event>) {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while matches!(from.read_until(b'\n', &mut line), Ok(1..)) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if send.send(Event::Line { name: name.clone(), text }).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+}
+
+fn words(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "for no known reason".into(),
+    }
+}

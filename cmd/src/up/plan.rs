@@ -1,0 +1,222 @@
+//! Which processes, on which ports, in which order; decided before anything starts.
+
+use std::{
+    env,
+    fs::DirBuilder,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+};
+
+use super::{Flags, probe::Ready};
+use crate::exit::Exit;
+
+/// What a process is, which decides when it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Etcd,
+    Service,
+    Gateway,
+}
+
+/// One process to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    /// `feed.1`
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// How to see that it is ready.
+    pub(crate) ready: Ready,
+    /// Where it is, for people.
+    pub(crate) shown: String,
+}
+
+/// Everything there is to run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) processes: Vec<Process>,
+    /// What a person should know, such as a port that was taken.
+    pub(crate) notes: Vec<String>,
+    /// The gateway's URL.
+    pub(crate) http: String,
+    /// The gateway's debug port.
+    pub(crate) gateway_debug: u16,
+}
+
+/// Whether nobody listens on a port of this machine.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
+
+/// Plans the processes that `flags` ask for; `is_free` tells whether a port can be had.
+pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan, Exit> {
+    let mut ports = Ports { is_free, given: Vec::new(), notes: Vec::new() };
+    let http = ports.take(flags.http_addr.port(), "the gateway");
+    let gateway_debug = ports.take(6060, "the gateway's debug port");
+    let mut processes = Vec::new();
+    let etcd = match &flags.etcd_addr {
+        Some(endpoints) => endpoints.0.join(","),
+        None => {
+            let etcd = etcd(flags, &mut ports)?;
+            let url = etcd.shown.clone();
+            processes.push(etcd);
+            url
+        }
+    };
+    let services =
+        [("feed", flags.feed, 8082, 6062), ("profile", flags.profile, 8083, 6063), ("topic", flags.topic, 8084, 6064)];
+    for (name, count, port, debug) in services {
+        for number in 1..=count {
+            let name_of = format!("{name}.{number}");
+            let (port, debug) = (ports.take(port, &name_of), ports.take(debug, &format!("{name_of}'s debug port")));
+            let mut args = vec![
+                // This machine only: the gateway is the one that others may reach.
+                format!("-addr=127.0.0.1:{port}"),
+                format!("-debug.addr=127.0.0.1:{debug}"),
+            ];
+            args.extend(shared(flags, &etcd));
+            args.extend((name == "profile").then(|| balance(flags)).flatten());
+            processes.push(Process {
+                name: name_of,
+                role: Role::Service,
+                program: sibling(name)?,
+                args,
+                ready: Ready::Debug(debug),
+                shown: format!("127.0.0.1:{port}, http://127.0.0.1:{debug}/metrics"),
+            });
+        }
+    }
+    let host = flags.http_addr.host().unwrap_or("localhost");
+    let url = format!("http://{host}:{http}");
+    let bind = flags.http_addr.host().unwrap_or_default();
+    let mut args = vec![format!("-http.addr={bind}:{http}"), format!("-debug.addr=127.0.0.1:{gateway_debug}")];
+    args.extend(shared(flags, &etcd));
+    args.extend(balance(flags));
+    processes.push(Process {
+        name: "apigateway".into(),
+        role: Role::Gateway,
+        program: sibling("apigateway")?,
+        args,
+        ready: Ready::Debug(gateway_debug),
+        shown: format!("{url}, http://127.0.0.1:{gateway_debug}/instances"),
+    });
+    Ok(Plan { processes, notes: ports.notes, http: url, gateway_debug })
+}
+
+fn etcd(flags: &Flags, ports: &mut Ports<impl Fn(u16) -> bool>) -> Result<Process, Exit> {
+    let program = on_path("etcd").ok_or_else(|| {
+        Exit::Failed(
+            "etcd is not installed: apt-get install etcd-server, or give the address of one with -etcd.addr".into(),
+        )
+    })?;
+    let data = flags.data_dir.join("etcd");
+    // As etcd recommends, for nobody else to read.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&data)
+        .map_err(|error| Exit::Failed(format!("-data.dir: cannot make {}: {error}", data.display())))?;
+    let (client, peer) = (ports.take(2379, "etcd"), ports.take(2380, "etcd's peer port"));
+    let (client, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let args = [
+        ("--name", "up".to_owned()),
+        ("--data-dir", data.display().to_string()),
+        ("--listen-client-urls", client.clone()),
+        ("--advertise-client-urls", client.clone()),
+        ("--listen-peer-urls", peer_url.clone()),
+        ("--initial-advertise-peer-urls", peer_url.clone()),
+        ("--initial-cluster", format!("up={peer_url}")),
+        ("--logger", "zap".to_owned()),
+        ("--log-level", "warn".to_owned()),
+    ];
+    Ok(Process {
+        name: "etcd".into(),
+        role: Role::Etcd,
+        program,
+        args: args.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
+        ready: Ready::Etcd(client.trim_start_matches("http://").to_owned()),
+        shown: client,
+    })
+}
+
+/// The flags that every process of ours gets.
+fn shared(flags: &Flags, etcd: &str) -> Vec<String> {
+    let passed = [
+        ("zipkin.addr", &flags.zipkin_addr),
+        ("zipkin.sample", &flags.zipkin_sample),
+        ("log.level", &flags.log_level),
+        ("log.format", &flags.log_format),
+    ];
+    let own = [format!("-etcd.addr={etcd}"), format!("-drain.timeout={}ms", flags.drain_timeout.0.as_millis())];
+    let passed = passed.into_iter().filter_map(|(flag, value)| value.as_ref().map(|value| format!("-{flag}={value}")));
+    own.into_iter().chain(passed).collect()
+}
+
+fn balance(flags: &Flags) -> Option<String> {
+    flags.client_balance.as_ref().map(|balance| format!("-client.balance={balance}"))
+}
+
+/// The binary that lies beside this one.
+fn sibling(name: &str) -> Result<PathBuf, Exit> {
+    let path = env::current_exe()
+        .map_err(|error| Exit::Failed(format!("cannot tell where this program is: {error}")))?
+        .with_file_name(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Exit::Failed(format!("no {}: build all commands with cargo build --release", path.display())))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Gives out ports, each once.
+struct Ports<F> {
+    is_free: F,
+    given: Vec<u16>,
+    notes: Vec<String>,
+}
+
+impl<F: Fn(u16) -> bool> Ports<F> {
+    /// `wanted`, or the next one that can be had; says so when somebody else has it.
+    fn take(&mut self, wanted: u16, what: &str) -> u16 {
+        // Further instances lie ten above, out of the way of the other services.
+        let mut port = wanted;
+        while self.given.contains(&port) {
+            port = port.saturating_add(10);
+        }
+        let preferred = port;
+        while port < u16::MAX && (self.given.contains(&port) || !(self.is_free)(port)) {
+            port = port.saturating_add(10);
+        }
+        if port != preferred {
+            self.notes.push(format!("port {preferred} is taken: {what} uses {port}"));
+        }
+        self.given.push(port);
+        port
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn ports_are_the_usual_ones_then_ten_above() {
+        let mut ports = Ports { is_free: |_| true, given: Vec::new(), notes: Vec::new() };
+        assert_eq!([8082, 8082, 8082].map(|port| ports.take(port, "feed")), [8082, 8092, 8102]);
+        assert!(ports.notes.is_empty());
+    }
+
+    #[test]
+    fn taken_port_is_left_and_told() {
+        let mut ports = Ports { is_free: |port| port != 2379, given: Vec::new(), notes: Vec::new() };
+        assert_eq!(ports.take(2379, "etcd"), 2389);
+        assert_eq!(ports.notes, ["port 2379 is taken: etcd uses 2389"]);
+    }
+}

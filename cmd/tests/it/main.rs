@@ -1,0 +1,9 @@
+//! The real binaries against a real etcd: what the README promises, and what a user may do wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+
+mod bad_input;
+mod discovery;
+mod lifecycle;
+mod rig;
+mod system;

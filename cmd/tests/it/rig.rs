@@ -1,0 +1,287 @@
+//! The test rig: real processes on free ports, a plain HTTP client, and waiting for conditions.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use client_core::testing::Etcd;
+
+/// How long anything that should happen soon may take on a loaded machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A port that nobody listens on, below the range from which the system takes its own.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 15_000 + u16::try_from(std::process::id() % 500).unwrap() * 30;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Waits until `condition` gives something; panics with `what` after [`SOON`].
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        #[allow(clippy::disallowed_methods)] // the interval of a poll
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The path of one of this package's binaries.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_BIN_EXE_feed")).parent().unwrap();
+    dir.join(name)
+}
+
+/// A running command; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) debug: u16,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `name` with `-addr` (or `-http.addr`), `-debug.addr` and `args`; its output goes to a file.
+    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+        Self::start_on(name, free_port(), args)
+    }
+
+    /// The same, on a port of the caller's choice.
+    pub(crate) fn start_on(name: &str, port: u16, args: &[&str]) -> Self {
+        let debug = free_port();
+        let log = std::env::temp_dir().join(format!("{name}-{}-{port}-{debug}.log", std::process::id()));
+        let out = File::create(&log).unwrap();
+        let addr = if name == "apigateway" { "-http.addr" } else { "-addr" };
+        let child = Command::new(binary(name))
+            .arg(format!("{addr}=127.0.0.1:{port}"))
+            .arg(format!("-debug.addr=127.0.0.1:{debug}"))
+            .args(["-log.format=json", "-log.level=info"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        Self { child, name: name.into(), port, debug, log }
+    }
+
+    /// Waits until its debug port says that it is ready.
+    pub(crate) fn ready(self) -> Self {
+        wait_for(&format!("{} ready; its log:\n{}", self.name, self.log()), || {
+            get(self.debug, "/readyz").ok().filter(|answer| answer.status == 200)
+        });
+        self
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exited(&mut self) -> ExitStatus {
+        wait_for("exit", || self.child.try_wait().unwrap())
+    }
+
+    /// SIGTERM, and the exit status.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.exited()
+    }
+
+    /// The value of a metric line that starts with `series`, as `name{labels}`.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = get(self.debug, "/metrics").unwrap().text();
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("--- log of {} ---\n{}", self.name, self.log());
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// A keep-alive connection to one port.
+pub(crate) struct Http {
+    stream: BufReader<TcpStream>,
+}
+
+impl Http {
+    pub(crate) fn connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SOON))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one answer; `head` when it answers a HEAD request.
+    pub(crate) fn answer(&mut self, head: bool) -> std::io::Result<Answer> {
+        let eof = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(eof());
+        }
+        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(eof)?;
+        let mut headers = BTreeMap::new();
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(eof());
+            }
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; if head { 0 } else { length }];
+        self.stream.read_exact(&mut body)?;
+        Ok(Answer { status, headers, body })
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() || method == "PUT" {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
+        self.send(&[head.as_bytes(), b"\r\n", body].concat())?;
+        self.answer(method == "HEAD")
+    }
+}
+
+/// One GET on a new connection.
+pub(crate) fn get(port: u16, target: &str) -> std::io::Result<Answer> {
+    Http::connect(port)?.request("GET", target, &[], b"")
+}
+
+/// One GET with headers on a new connection.
+pub(crate) fn get_with(port: u16, target: &str, headers: &[(&str, &str)]) -> Answer {
+    Http::connect(port).unwrap().request("GET", target, headers, b"").unwrap()
+}
+
+/// One PUT on a new connection, as curl sends it.
+pub(crate) fn put(port: u16, target: &str, body: &str) -> std::io::Result<Answer> {
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    Http::connect(port)?.request("PUT", target, &form, body.as_bytes())
+}
+
+/// etcd, services and a gateway.
+pub(crate) struct System {
+    pub(crate) gateway: Process,
+    pub(crate) services: Vec<Process>,
+    pub(crate) etcd: Etcd,
+}
+
+impl System {
+    /// Starts etcd, so many instances of feed, and one each of profile, topic and the gateway; waits until the gateway
+    /// is connected to all of them.
+    pub(crate) fn start(feeds: usize) -> Self {
+        Self::start_with(feeds, &[])
+    }
+
+    /// The same, with flags for the gateway.
+    pub(crate) fn start_with(feeds: usize, gateway: &[&str]) -> Self {
+        let etcd = Etcd::start();
+        let flag = format!("-etcd.addr={}", etcd.endpoint());
+        let names = std::iter::repeat_n("feed", feeds).chain(["profile", "topic"]);
+        let services: Vec<_> = names.map(|name| Process::start(name, &[&flag])).collect();
+        let args: Vec<&str> = [flag.as_str()].into_iter().chain(gateway.iter().copied()).collect();
+        let gateway = Process::start("apigateway", &args).ready();
+        let services: Vec<_> = services.into_iter().map(Process::ready).collect();
+        let system = Self { gateway, services, etcd };
+        system.connected("feed", feeds);
+        system.connected("profile", 1);
+        system.connected("topic", 1);
+        system
+    }
+
+    pub(crate) fn etcd_flag(&self) -> String {
+        format!("-etcd.addr={}", self.etcd.endpoint())
+    }
+
+    /// Waits until the gateway is connected to exactly so many instances of `service`, and lists no other.
+    pub(crate) fn connected(&self, service: &str, count: usize) {
+        connected(&self.gateway, service, count);
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.gateway.port
+    }
+}
+
+/// Waits until `gateway` is connected to exactly so many instances of `service`, and knows no other.
+pub(crate) fn connected(gateway: &Process, service: &str, count: usize) {
+    wait_for(&format!("{count} instances of {service}"), || {
+        let instances = get(gateway.debug, "/instances").ok()?.json()[service]["instances"].clone();
+        let instances = instances.as_array()?;
+        let ready = instances.iter().filter(|instance| instance["ready"] == true).count();
+        (ready == count && instances.len() == count).then_some(())
+    });
+}

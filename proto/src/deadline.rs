@@ -1,0 +1,119 @@
+//! `grpc-timeout`: read from a call, enforced on it, and left for the handler to hand on to the calls it makes.
+//!
+//! A caller's deadline is enforced here rather than by tonic, whose server answers CANCELLED; a caller who ran out of
+//! time is told DEADLINE_EXCEEDED, as <https://grpc.io/docs/guides/deadlines/> has it. The handler's future is dropped
+//! at the deadline, so its work stops.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::{Status, body::Body};
+use tower::Service;
+
+/// The header that carries the time a call has left.
+pub const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// The moment by which a call must be answered; a request extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+/// Writes a duration as `grpc-timeout`: at most eight digits, rounded down, never zero.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(proto::deadline::encode(Duration::from_millis(250)), "250000u");
+/// assert_eq!(proto::deadline::encode(Duration::from_secs(1000)), "1000000m");
+/// ```
+#[must_use]
+pub fn encode(left: Duration) -> HeaderValue {
+    const DIGITS: u128 = 100_000_000;
+    let micros = left.as_micros().max(1);
+    let text = if micros < DIGITS {
+        format!("{micros}u")
+    } else if left.as_millis() < DIGITS {
+        format!("{}m", left.as_millis())
+    } else {
+        format!("{}S", u128::from(left.as_secs()).min(DIGITS - 1))
+    };
+    #[allow(clippy::expect_used)] // digits and one letter
+    HeaderValue::try_from(text).expect("digits and a letter are a header value")
+}
+
+/// Reads `grpc-timeout`; `None` when absent or not as the gRPC specification writes it.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("grpc-timeout", "1500m".parse().unwrap());
+/// assert_eq!(proto::deadline::decode(&headers), Some(Duration::from_millis(1500)));
+/// headers.insert("grpc-timeout", "soon".parse().unwrap());
+/// assert_eq!(proto::deadline::decode(&headers), None);
+/// ```
+#[must_use]
+pub fn decode(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// Bounds every call of `inner` by its `grpc-timeout`, and by `longest`.
+#[derive(Clone, Debug)]
+pub struct Deadlines<S> {
+    inner: S,
+    longest: Duration,
+}
+
+impl<S> Deadlines<S> {
+    /// Wraps `inner`.
+    pub fn new(inner: S, longest: Duration) -> Self {
+        Self { inner, longest }
+    }
+}
+
+impl<S, B> Service<Request<Body>> for Deadlines<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let left = decode(request.headers()).map_or(self.longest, |asked| asked.min(self.longest));
+        // From now on the deadline speaks; the header would only be enforced a second time.
+        request.headers_mut().remove(GRPC_TIMEOUT);
+        request.extensions_mut().insert(Deadline(Instant::now() + left));
+        let call = self.inner.call(request);
+        Box::pin(async move {
+            match tokio::time::timeout(left, call).await {
+                Ok(answer) => answer.map(|response| response.map(Body::new)),
+                Err(_) => Ok(Status::deadline_exceeded("the caller's time is used up").into_http()),
+            }
+        })
+    }
+}
