@@ -1,106 +1,108 @@
 //! The last good lists in a file, for a gateway that must start while its registry is away.
 //!
-//! One JSON object: `{"feed": [{"addr": "10.0.0.1:8082"}], ...}`. Written beside and renamed, so that a reader sees the old list
-//! or the new one. An empty list is not written: a wiped registry must not take what could be served from.
+//! The file is a convenience, never a truth: it holds addresses that may be gone, and who connects to them finds out.
+//! An empty list does not replace one that is not: a wiped registry must not take the way back with it.
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, fs, io,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_std::task;
+use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, ServiceName, Sink, View, key};
+use super::{Endpoint, ServiceName, Sink, View, key::Record, watch::MAX_ENTRIES};
 
-/// A handle on the file; shared by the watchers of all services.
-#[derive(Clone, Debug)]
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// A handle on the file; shared by the watchers of all services. Cheap to clone.
+#[derive(Clone)]
 pub struct Cache {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    lists: Mutex<BTreeMap<String, Vec<Endpoint>>>,
-    /// Held while writing, so that an older list never overwrites a newer one.
-    writing: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Never holds an empty list.
+    lists: BTreeMap<String, Arc<[Endpoint]>>,
+    /// The file is behind `lists`.
+    dirty: bool,
+    /// Somebody is writing, and will look at `dirty` again when done.
+    writing: bool,
+    /// The last write failed, and this was said.
+    failed: bool,
+}
+
+/// The file.
+#[derive(Deserialize, Serialize)]
+struct File {
+    services: BTreeMap<String, Vec<Record>>,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("path", &self.shared.path).finish_non_exhaustive()
+    }
 }
 
 impl Cache {
-    /// Reads the file. A missing one is an empty cache; one that cannot be understood is set aside as `<file>.broken`.
+    /// Reads the file if it is there. A missing file is an empty cache; a broken one is set aside, as `<name>.broken`,
+    /// with a warning.
     ///
     /// # Errors
-    /// The file exists and cannot be read, or its folder does not exist.
+    /// The file is there and cannot be read, or cannot be set aside.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let lists = match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|error| {
-                let aside = path.with_extension("broken");
-                log::warn!("{} is not a discovery cache ({error}); set aside as {}", path.display(), aside.display());
-                std::fs::rename(path, aside).map(|()| BTreeMap::new())
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-                    return Err(io::Error::new(error.kind(), format!("no folder {}", folder.display())));
-                }
+        let lists = match read(path) {
+            Ok(lists) => lists,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let aside = beside(path, ".broken");
+                log::warn!("{}: {error}; set aside as {}", path.display(), aside.display());
+                fs::rename(path, aside)?;
                 BTreeMap::new()
             }
             Err(error) => return Err(error),
         };
-        let shared = Shared { path: path.into(), lists: Mutex::new(lists), writing: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared) })
+        let state = Mutex::new(State { lists, ..State::default() });
+        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), state }) })
     }
 
-    /// A sink that first gives `inner` the stored list, then keeps every further one in the file.
+    /// A sink that first gives `inner` the stored view, if there is one, and then passes every further view on and
+    /// writes it to the file, off the executor.
     #[must_use]
     pub fn keep(&self, service: ServiceName, inner: Arc<dyn Sink>) -> Arc<dyn Sink> {
-        let stored = self.lists().get(service.as_str()).cloned().unwrap_or_default();
-        let mut endpoints: Vec<_> =
-            stored.into_iter().filter(|endpoint| key::check_addr(&endpoint.addr).is_ok()).collect();
-        endpoints.sort_by(|a, b| a.addr.cmp(&b.addr));
-        endpoints.dedup_by(|a, b| a.addr == b.addr);
-        if !endpoints.is_empty() {
-            log::info!("{} has {} instances in {}", service.as_str(), endpoints.len(), self.shared.path.display());
-            inner.apply(View { endpoints: endpoints.into(), revision: 0 });
+        let stored = self.shared.state().lists.get(service.as_str()).cloned();
+        if let Some(endpoints) = stored {
+            log::info!(
+                "list of {}: {} instances from {}",
+                service.as_str(),
+                endpoints.len(),
+                self.shared.path.display()
+            );
+            inner.apply(View { endpoints, revision: 0 });
         }
-        Arc::new(Keeping { cache: self.clone(), service, inner })
-    }
-
-    fn lists(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<Endpoint>>> {
-        self.shared.lists.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes what is known now.
-    fn write(&self) {
-        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let lists = self.lists().clone();
-        let path = &self.shared.path;
-        let beside = path.with_extension("tmp");
-        let written = serde_json::to_vec_pretty(&lists)
-            .map_err(io::Error::other)
-            .and_then(|bytes| std::fs::write(&beside, bytes))
-            .and_then(|()| std::fs::rename(&beside, path));
-        if let Err(error) = written {
-            log::warn!("cannot write {}: {error}", path.display());
-        }
+        Arc::new(Keeper { shared: Arc::clone(&self.shared), service, inner })
     }
 }
 
-struct Keeping {
-    cache: Cache,
+struct Keeper {
+    shared: Arc<Shared>,
     service: ServiceName,
     inner: Arc<dyn Sink>,
 }
 
-impl Sink for Keeping {
+impl Sink for Keeper {
     fn apply(&self, view: View) {
-        if !view.endpoints.is_empty() {
-            self.cache.lists().insert(self.service.as_str().to_owned(), view.endpoints.to_vec());
-            let cache = self.cache.clone();
-            task::spawn_blocking(move || cache.write());
-        }
+        self.shared.store(self.service.as_str(), &view.endpoints);
         self.inner.apply(view);
     }
 
@@ -109,60 +111,83 @@ impl Sink for Keeping {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-    use super::*;
-
-    const FEED: ServiceName = ServiceName::new("feed");
-
-    #[derive(Default)]
-    struct Seen(Mutex<Vec<View>>);
-
-    impl Sink for Seen {
-        fn apply(&self, view: View) {
-            self.0.lock().unwrap().push(view);
+    /// Takes a list in and sees to it that somebody writes.
+    fn store(self: &Arc<Self>, service: &str, endpoints: &Arc<[Endpoint]>) {
+        let mut state = self.state();
+        if endpoints.is_empty() || state.lists.get(service) == Some(endpoints) {
+            return;
+        }
+        state.lists.insert(service.to_owned(), Arc::clone(endpoints));
+        state.dirty = true;
+        if !std::mem::replace(&mut state.writing, true) {
+            let shared = Arc::clone(self);
+            task::spawn_blocking(move || shared.write_until_clean());
         }
     }
 
-    fn view(addrs: &[&str]) -> View {
-        View { endpoints: addrs.iter().map(|addr| Endpoint::new(*addr)).collect(), revision: 7 }
-    }
-
-    fn file(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("discovery-cache-{}-{name}.json", std::process::id()))
-    }
-
-    #[test]
-    fn list_is_given_again_after_a_restart_and_an_empty_one_takes_nothing() {
-        let path = file("restart");
-        let cache = Cache::open(&path).unwrap();
-        let seen = Arc::new(Seen::default());
-        let sink = cache.keep(FEED, Arc::<Seen>::clone(&seen));
-        assert!(seen.0.lock().unwrap().is_empty(), "nothing stored yet");
-        sink.apply(view(&["b:1", "a:1"]));
-        sink.apply(view(&[]));
-        cache.write();
-
-        let seen = Arc::new(Seen::default());
-        let _sink = Cache::open(&path).unwrap().keep(FEED, Arc::<Seen>::clone(&seen));
-        let expected = View { revision: 0, ..view(&["a:1", "b:1"]) };
-        assert_eq!(*seen.0.lock().unwrap(), [expected]);
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn broken_file_is_set_aside() {
-        let path = file("broken");
-        std::fs::write(&path, "{ not json").unwrap();
-        assert!(Cache::open(&path).is_ok());
-        assert!(!path.exists());
-        std::fs::remove_file(path.with_extension("broken")).unwrap();
-    }
-
-    #[test]
-    fn missing_folder_is_an_error() {
-        assert!(Cache::open(&file("folder").join("cache.json")).is_err());
+    /// Views that come while a write is under way are covered by one more write, however many they are.
+    fn write_until_clean(&self) {
+        loop {
+            let lists = {
+                let mut state = self.state();
+                if !std::mem::take(&mut state.dirty) {
+                    state.writing = false;
+                    return;
+                }
+                state.lists.clone()
+            };
+            let written = write(&self.path, &lists);
+            let failed_before = std::mem::replace(&mut self.state().failed, written.is_err());
+            if let Err(error) = written
+                && !failed_before
+            {
+                log::warn!("cannot keep the lists in {}: {error}", self.path.display());
+            }
+        }
     }
 }
+
+fn read(path: &Path) -> io::Result<BTreeMap<String, Arc<[Endpoint]>>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    let file: File =
+        serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let list = |records: Vec<Record>| {
+        let endpoints = records.into_iter().take(MAX_ENTRIES).filter_map(|record| Endpoint::try_from(record).ok());
+        View::of(endpoints, 0).endpoints
+    };
+    let lists = file.services.into_iter().map(|(service, records)| (service, list(records)));
+    Ok(lists.filter(|(_, list)| !list.is_empty()).collect())
+}
+
+/// Writes a file beside and renames it, so that no reader and no crash ever meets half a list.
+fn write(path: &Path, lists: &BTreeMap<String, Arc<[Endpoint]>>) -> io::Result<()> {
+    let records = |list: &Arc<[Endpoint]>| list.iter().map(Record::from).collect();
+    let services = lists.iter().map(|(service, list)| (service.clone(), records(list))).collect();
+    let bytes = serde_json::to_vec_pretty(&File { services })?;
+    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests;

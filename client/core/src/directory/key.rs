@@ -1,47 +1,48 @@
-//! What stands in the registry: `/services/<service>/<address>`, with the bare address or a JSON object as its value.
+//! Registry keys and values: `/services/<service>/<address>`, a bare `host:port` or a JSON object with at least `addr`.
 //!
-//! ```
-//! use client_core::directory::key::{Endpoint, parse};
-//!
-//! assert_eq!(parse(b"192.168.50.11:8082"), Ok(Endpoint::new("192.168.50.11:8082")));
-//! let endpoint = parse(br#"{"addr": "feed-1:8082", "weight": 2}"#);
-//! assert_eq!(endpoint.map(|endpoint| (endpoint.addr, endpoint.weight)), Ok(("feed-1:8082".into(), 2)));
-//! assert!(parse(b"nonsense").is_err());
-//! ```
+//! Reading is strict about what is dialled later (the address) and lenient about what is not (unknown fields). The key's
+//! last part is not read back: who puts a key by hand may name it as he likes.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+/// The longest address that is accepted, in bytes: a DNS name (253), a colon and a port.
+pub const MAX_ADDR_BYTES: usize = 260;
+
 /// The largest value that is read, in bytes.
-pub const VALUE_BYTES_MAX: usize = 4096;
-/// The longest address, in bytes: a host name of 253, a colon and a port.
-pub const ADDR_BYTES_MAX: usize = 259;
-/// The largest weight.
-pub const WEIGHT_MAX: u32 = 1000;
+pub const MAX_VALUE_BYTES: usize = 64 << 10;
+
+/// The largest weight that is accepted.
+pub const MAX_WEIGHT: u32 = 1000;
+
+/// The longest zone, version or start time that is accepted, in bytes.
+pub const MAX_LABEL_BYTES: usize = 256;
 
 /// The name of a service as it stands in the registry: `feed`, `profile`, `topic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName(&'static str);
 
 impl ServiceName {
-    /// Names a service.
+    /// A name; one of the program's own, hence not checked.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self(name)
     }
 
-    /// As text.
+    /// The bare name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
     }
 
-    /// What all keys of its instances begin with.
+    /// What every key of this service begins with: `/services/feed/`.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("/services/{}/", self.0)
     }
 
-    /// The key of the instance at `addr`.
+    /// The key that an instance at `addr` registers itself under.
     #[must_use]
     pub fn key(self, addr: &str) -> String {
         format!("/services/{}/{addr}", self.0)
@@ -49,177 +50,339 @@ impl ServiceName {
 }
 
 /// An instance as it is registered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `host:port`; the host is a name, an IPv4 address, or an IPv6 address in brackets.
+    /// `host:port`, host a name, an IPv4 or a bracketed IPv6 address.
     pub addr: String,
-    /// Its share of traffic against the others'; default 1, at most [`WEIGHT_MAX`].
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    /// Relative share of traffic, 0 to [`MAX_WEIGHT`]; default 1.
     pub weight: u32,
-    /// Where it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Where it runs, if it says so.
     pub zone: Option<String>,
-    /// Which release it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of its program, if it says so.
     pub version: Option<String>,
-    /// When it started, as it wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// As written by the instance; opaque.
     pub started_at: Option<String>,
 }
 
-fn one() -> u32 {
-    1
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
-fn is_one(weight: &u32) -> bool {
-    *weight == 1
-}
-
-/// Why a value is not an endpoint.
+/// Why a registry value is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ParseError(String);
+pub enum ValueError {
+    /// Longer than [`MAX_VALUE_BYTES`].
+    #[error("the value is longer than {MAX_VALUE_BYTES} bytes")]
+    TooLong,
+    /// Not UTF-8.
+    #[error("the value is not UTF-8 text")]
+    NotText,
+    /// It begins as a JSON object and is not one that can be read.
+    #[error("bad JSON: {0}")]
+    Json(String),
+    /// It has no usable address.
+    #[error(transparent)]
+    Addr(#[from] AddrError),
+    /// The weight is out of its range.
+    #[error("weight {0} is more than {MAX_WEIGHT}")]
+    Weight(u32),
+    /// A label that is too long, or holds control characters.
+    #[error("{0} must be at most {MAX_LABEL_BYTES} bytes without control characters")]
+    Label(&'static str),
+}
+
+/// Why a text is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("address {addr:?}: {reason}")]
+pub struct AddrError {
+    /// The text, cut to a length that a log line can bear.
+    pub addr: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// The JSON form, as it is written and as it is read.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Record {
+    addr: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+}
 
 impl Endpoint {
-    /// The instance at `addr`, of which nothing else is known.
+    /// An endpoint of which only the address is known; the address is not checked ([`check_addr`] does).
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
         Self { addr: addr.into(), weight: 1, zone: None, version: None, started_at: None }
     }
 
-    /// The value to register: the bare address when nothing else is known, as the Go project writes it.
+    /// Reads a registry value: a bare address, or a JSON object with at least `addr`.
+    ///
+    /// # Errors
+    /// See [`ValueError`]; each says what is wrong in words for the one who wrote the value.
+    pub fn parse(value: &[u8]) -> Result<Self, ValueError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(ValueError::TooLong);
+        }
+        let text = std::str::from_utf8(value).map_err(|_| ValueError::NotText)?;
+        if text.trim_start().starts_with('{') {
+            let record: Record = serde_json::from_str(text).map_err(|error| ValueError::Json(error.to_string()))?;
+            Self::try_from(record)
+        } else {
+            check_addr(text)?;
+            Ok(Self::new(text))
+        }
+    }
+
+    /// The registry value: the bare address when nothing else is known (every reader takes it, the original's Go
+    /// clients take nothing else), JSON otherwise.
     #[must_use]
     pub fn value(&self) -> String {
-        if *self == Self::new(self.addr.as_str()) {
-            return self.addr.clone();
+        let record = Record::from(self);
+        let bare = record.weight.is_none() && [&self.zone, &self.version, &self.started_at].iter().all(|l| l.is_none());
+        let json = if bare { None } else { serde_json::to_string(&record).ok() };
+        json.unwrap_or_else(|| self.addr.clone())
+    }
+}
+
+impl From<&Endpoint> for Record {
+    fn from(endpoint: &Endpoint) -> Self {
+        let Endpoint { addr, weight, zone, version, started_at } = endpoint.clone();
+        Self { addr, weight: (weight != 1).then_some(weight), zone, version, started_at }
+    }
+}
+
+impl TryFrom<Record> for Endpoint {
+    type Error = ValueError;
+
+    fn try_from(record: Record) -> Result<Self, ValueError> {
+        let Record { addr, weight, zone, version, started_at } = record;
+        check_addr(&addr)?;
+        let weight = weight.unwrap_or(1);
+        if weight > MAX_WEIGHT {
+            return Err(ValueError::Weight(weight));
         }
-        // Strings and a number: this cannot fail, and the bare address would still be right.
-        serde_json::to_string(self).unwrap_or_else(|_| self.addr.clone())
+        check_label("zone", zone.as_deref())?;
+        check_label("version", version.as_deref())?;
+        check_label("started_at", started_at.as_deref())?;
+        Ok(Self { addr, weight, zone, version, started_at })
     }
 }
 
-/// Reads a registered value.
-///
-/// # Errors
-/// It is too long, not UTF-8, JSON without a valid `addr`, or not `host:port`.
-pub fn parse(value: &[u8]) -> Result<Endpoint, ParseError> {
-    let wrong = |why: String| Err(ParseError(why));
-    if value.len() > VALUE_BYTES_MAX {
-        return wrong(format!("{} bytes are more than {VALUE_BYTES_MAX}", value.len()));
+fn check_label(name: &'static str, label: Option<&str>) -> Result<(), ValueError> {
+    match label {
+        Some(label) if label.len() > MAX_LABEL_BYTES || label.chars().any(char::is_control) => {
+            Err(ValueError::Label(name))
+        }
+        _ => Ok(()),
     }
-    let Ok(text) = str::from_utf8(value) else { return wrong("not UTF-8".into()) };
-    let endpoint = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| ParseError(format!("not an instance: {error}")))?
-    } else {
-        Endpoint::new(text.trim())
-    };
-    check_addr(&endpoint.addr)?;
-    if endpoint.weight > WEIGHT_MAX {
-        return wrong(format!("weight {} is more than {WEIGHT_MAX}", endpoint.weight));
-    }
-    Ok(endpoint)
 }
 
-/// Whether `addr` is `host:port`.
+/// Checks that `addr` is `host:port`: a host name, an IPv4 or a bracketed IPv6 address, and a port from 1 to 65535.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check_addr(addr: &str) -> Result<(), ParseError> {
-    let wrong = |why: &str| Err(ParseError(format!("not host:port: {why}")));
-    if addr.len() > ADDR_BYTES_MAX {
-        return wrong("too long");
+/// It is not; the error says why.
+pub fn check_addr(addr: &str) -> Result<(), AddrError> {
+    let wrong = |reason| AddrError { addr: addr.chars().take(80).collect(), reason };
+    if addr.is_empty() {
+        return Err(wrong("is empty"));
     }
-    let Some((host, port)) = addr.rsplit_once(':') else { return wrong("no port") };
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return wrong("the port is not 1 to 65535");
+    if addr.len() > MAX_ADDR_BYTES {
+        return Err(wrong("is too long"));
+    }
+    if addr.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(wrong("has a space or a control character"));
+    }
+    let (host, port) = addr.rsplit_once(':').ok_or_else(|| wrong("has no port (host:port)"))?;
+    check_port(port).map_err(wrong)?;
+    check_host(host).map_err(wrong)
+}
+
+fn check_port(port: &str) -> Result<(), &'static str> {
+    let canonical = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
+    match port.parse::<u16>() {
+        Ok(1..) if canonical => Ok(()),
+        _ => Err("the port must be a number from 1 to 65535"),
+    }
+}
+
+fn check_host(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() {
+        return Err("has no host");
     }
     if let Some(inner) = host.strip_prefix('[') {
-        let valid = inner.strip_suffix(']').is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
-        return if valid { Ok(()) } else { wrong("not an IPv6 address in brackets") };
+        let inner = inner.strip_suffix(']').ok_or("the bracket is not closed")?;
+        return inner.parse::<Ipv6Addr>().map(|_| ()).map_err(|_| "is not an IPv6 address");
     }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if host.is_empty() || !host.bytes().all(allowed) {
-        return wrong("not a host");
+    if host.contains(':') {
+        return Err("an IPv6 address needs brackets ([::1]:8082)");
     }
-    Ok(())
+    if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return host.parse::<Ipv4Addr>().map(|_| ()).map_err(|_| "is not an IPv4 address");
+    }
+    // RFC 1123, and the underscore that container names carry.
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if name.len() <= 253 && name.split('.').all(label) { Ok(()) } else { Err("is not a host name") }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
     use super::*;
 
-    #[test]
-    fn bare_and_json_values_are_read() {
-        for addr in ["10.0.0.1:1", "feed:8082", "a-b.c_d:65535", "[::1]:80", "[fe80::1]:8082"] {
-            assert_eq!(parse(addr.as_bytes()), Ok(Endpoint::new(addr)));
-            assert_eq!(parse(format!(" {addr}\n").as_bytes()), Ok(Endpoint::new(addr)));
-            assert_eq!(parse(format!(r#"{{"addr":"{addr}","unknown":[1]}}"#).as_bytes()), Ok(Endpoint::new(addr)));
+    fn full() -> Endpoint {
+        Endpoint {
+            addr: "10.0.0.1:8082".into(),
+            weight: 7,
+            zone: Some("a".into()),
+            version: Some("0.1.0".into()),
+            started_at: Some("2026-01-01T00:00:00Z".into()),
         }
     }
 
     #[test]
-    fn nonsense_is_refused_with_a_reason() {
-        let long = format!("{}:1", "h".repeat(300));
-        for value in [
-            "",
-            "feed",
-            ":8082",
-            "feed:",
-            "feed:0",
-            "feed:65536",
-            "feed:+80",
-            "feed:8082x",
-            "fe ed:1",
-            "f\u{e9}:1",
-            "http://feed:1",
-            "::1:80",
-            "[::1]",
-            "[feed]:1",
-            "a/b:1",
-            "{",
-            "{}",
-            "[]",
-            r#"{"addr": 17}"#,
-            r#"{"addr": "feed"}"#,
-            r#"{"addr": "feed:1", "weight": -1}"#,
-            r#"{"addr": "feed:1", "weight": 1001}"#,
-            long.as_str(),
-        ] {
-            assert!(parse(value.as_bytes()).is_err(), "{value:?}");
+    fn key_is_prefix_and_address() {
+        const FEED: ServiceName = ServiceName::new("feed");
+        assert_eq!(FEED.key("127.0.0.1:8082"), "/services/feed/127.0.0.1:8082");
+        assert!(FEED.key("x:1").starts_with(&FEED.prefix()));
+    }
+
+    #[test]
+    fn good_addresses_are_taken() {
+        let long = format!("{}.{}.{}:65535", "a".repeat(63), "b".repeat(63), "c".repeat(63));
+        for addr in ["localhost:1", "127.0.0.1:8082", "[::1]:8082", "feed_1.app-net:80", "a.b.c.:9", "1a:2", &long] {
+            assert_eq!(check_addr(addr), Ok(()), "{addr}");
         }
-        assert!(parse(&[0xff, b':', b'1']).is_err());
-        assert!(parse(&[b' '; VALUE_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn bad_addresses_are_refused_with_their_reason() {
+        let cases = [
+            ("", "empty"),
+            ("localhost", "no port"),
+            (":8082", "no host"),
+            ("localhost:", "port"),
+            ("localhost:0", "port"),
+            ("localhost:65536", "port"),
+            ("localhost:+80", "port"),
+            ("localhost:080", "port"),
+            ("localhost:http", "port"),
+            ("1.2.3:80", "IPv4"),
+            ("256.1.1.1:80", "IPv4"),
+            ("::1:80", "brackets"),
+            ("[::1:80", "not closed"),
+            ("[1.2.3.4]:80", "IPv6"),
+            ("http://x:80", "brackets"),
+            ("a b:80", "space"),
+            ("a:80\n", "space"),
+            ("-a:80", "host name"),
+            ("a..b:80", "host name"),
+            ("a/b:80", "host name"),
+            ("ä:80", "host name"),
+        ];
+        for (addr, reason) in cases {
+            let error = check_addr(addr).expect_err(addr).to_string();
+            assert!(error.contains(reason), "{addr:?} gave {error:?}");
+        }
+        let error = check_addr(&format!("{}:1", "a".repeat(5000))).unwrap_err();
+        assert!(error.addr.len() <= 80 && error.reason == "is too long");
+    }
+
+    #[test]
+    fn bare_and_json_values_are_read() {
+        assert_eq!(Endpoint::parse(b"localhost:8082").unwrap(), Endpoint::new("localhost:8082"));
+        assert_eq!(Endpoint::parse(br#" {"addr":"a:1","later":{"x":[1]}} "#).unwrap(), Endpoint::new("a:1"));
+        let json =
+            r#"{"addr":"10.0.0.1:8082","weight":7,"zone":"a","version":"0.1.0","started_at":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(Endpoint::parse(json.as_bytes()).unwrap(), full());
+        assert_eq!(full().value(), json);
+    }
+
+    #[test]
+    fn only_an_address_is_written_bare() {
+        assert_eq!(Endpoint::new("a:1").value(), "a:1");
+    }
+
+    #[test]
+    fn bad_values_say_why() {
+        let cases: [(&[u8], &str); 11] = [
+            (b"", "empty"),
+            (b"nonsense", "no port"),
+            (b"{\"addr\": 17", "invalid type"),
+            (b"{\"addr\": \"a:1\"", "EOF"),
+            (b"{}", "missing field `addr`"),
+            (b"{\"addr\":\"a\"}", "no port"),
+            (b"{\"addr\":\"a:1\",\"weight\":-1}", "integer `-1`"),
+            (b"{\"addr\":\"a:1\",\"weight\":1001}", "1001"),
+            (b"{\"addr\":\"a:1\",\"zone\":\"\\u0007\"}", "zone"),
+            (b"[\"a:1\"]", "the port"),
+            (b"\xff\xfe", "UTF-8"),
+        ];
+        for (value, reason) in cases {
+            let error = Endpoint::parse(value).expect_err("must be refused").to_string();
+            assert!(error.contains(reason), "{value:?} gave {error:?}");
+        }
+        assert_eq!(Endpoint::parse(&vec![b'a'; MAX_VALUE_BYTES + 1]), Err(ValueError::TooLong));
+        assert!(Endpoint::parse("{\"a\":".repeat(10_000).as_bytes()).is_err(), "deep nesting is an error, no overflow");
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_what_parses_is_bounded() {
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let pieces: &[&[u8]] = &[
+            b"{",
+            b"}",
+            b"\"addr\"",
+            b":",
+            b"\"a:1\"",
+            b"a:1",
+            b",",
+            b"\"weight\"",
+            b"1",
+            b"9e99",
+            b"[::1]",
+            b"80",
+            b".",
+            b"\\u0000",
+            b"\xff",
+            b" ",
+            b"null",
+        ];
+        for round in 0..20_000 {
+            let value: Vec<u8> =
+                (0..rng.usize(0..12)).flat_map(|_| pieces[rng.usize(..pieces.len())].to_vec()).collect();
+            if let Ok(endpoint) = Endpoint::parse(&value) {
+                assert!(
+                    check_addr(&endpoint.addr).is_ok() && endpoint.weight <= MAX_WEIGHT,
+                    "seed {seed} round {round}"
+                );
+            }
+        }
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let full = Endpoint {
-            weight: 3,
-            zone: Some("z \"quoted\"".into()),
-            version: Some("0.1.0".into()),
-            started_at: Some("2026-01-01T00:00:00Z".into()),
-            ..Endpoint::new("feed:8082")
-        };
-        for endpoint in [full, Endpoint::new("feed:8082")] {
-            assert_eq!(parse(endpoint.value().as_bytes()), Ok(endpoint));
-        }
-        assert_eq!(Endpoint::new("feed:8082").value(), "feed:8082");
-    }
-
-    #[test]
-    fn random_bytes_never_panic() {
-        let pieces: [&[u8]; 12] =
-            [b"{", b"\"addr\"", b":", b"feed:1", b"}", b"\xff", b"[", b"]", b"1", b" ", b"\"", b"\\u00"];
-        for seed in 0..20_000 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let parts = (0..random.usize(..12)).map(|_| pieces.get(random.usize(..12)).copied().unwrap());
-            let value: Vec<u8> = parts.flatten().copied().collect();
-            if let Ok(endpoint) = parse(&value) {
-                assert_eq!(parse(endpoint.value().as_bytes()), Ok(endpoint), "seed {seed}");
-            }
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for round in 0..2_000 {
+            let mut label = || {
+                let letters = ['a', 'Z', '"', '\\', 'é', '🦀', ' ', '{'];
+                rng.bool().then(|| (0..rng.usize(0..20)).map(|_| letters[rng.usize(..letters.len())]).collect())
+            };
+            let (zone, version, started_at) = (label(), label(), label());
+            let addr = format!("host-{}:{}", rng.u8(..), rng.u16(1..));
+            let endpoint = Endpoint { addr, weight: rng.u32(0..=MAX_WEIGHT), zone, version, started_at };
+            assert_eq!(Endpoint::parse(endpoint.value().as_bytes()), Ok(endpoint), "seed {seed} round {round}");
         }
     }
 }

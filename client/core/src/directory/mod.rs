@@ -1,16 +1,20 @@
 //! Which instances of a service exist: the list, and who keeps it true.
 //!
 //! ```text
-//!   etcd.rs  --events-->  watch.rs (pure state)  --View-->  pool
-//!   fixed.rs --------------------------------------View-->  pool
-//!   registrar.rs: the other side, an instance that keeps its own key alive
+//!                   +-- etcd.rs (driver) <-> watch.rs (pure state) --View--> [cache.rs] --> pool
+//!   etcd <- member.rs                                    fixed.rs --View--------------------> pool
+//!                   +-- registrar.rs: the other side, an instance that keeps its own key alive
 //! ```
+//!
+//! `member.rs` is the only file that names `etcd_client`; `retry.rs` says which member is tried when.
 
 pub mod cache;
 pub mod etcd;
 pub mod fixed;
 pub mod key;
+mod member;
 pub mod registrar;
+mod retry;
 pub mod watch;
 
 use std::sync::Arc;
@@ -26,10 +30,20 @@ pub struct View {
     pub revision: i64,
 }
 
+impl View {
+    /// A view of these endpoints: sorted by address; of several with one address the last stays.
+    pub(crate) fn of(endpoints: impl IntoIterator<Item = Endpoint>, revision: i64) -> Self {
+        let by_addr: std::collections::BTreeMap<String, Endpoint> =
+            endpoints.into_iter().map(|endpoint| (endpoint.addr.clone(), endpoint)).collect();
+        Self { endpoints: by_addr.into_values().collect(), revision }
+    }
+}
+
 /// Takes every new view of a service; called from the directory's task, in order.
 pub trait Sink: Send + Sync + 'static {
     /// The list is now `view`.
     fn apply(&self, view: View);
+
     /// The registry confirmed that the list still stands (a sign of life, at least every few seconds while it is up).
     fn confirmed(&self) {}
 }

@@ -1,266 +1,274 @@
-//! The other side of discovery: an instance that keeps its own key alive.
+//! Keeps one instance's key alive under a lease.
 //!
 //! ```text
-//!   connect -> the lease of before, if it still lives; else grant -> put the key under it
-//!      ^                                                                |
-//!      |                                            every second: renew, and look at the key
-//!      |                                                     |                |
-//!      +--- the next member, after a jittered wait <--- error, silence,   missing or changed:
-//!                                                       lease gone        put it again
+//!   connect -> grant -> open renewals -> put -> [ renew; look at the key, put it again if it is not ours ] every second
+//!      ^                                           |
+//!      +---------- backoff, next member -----------+ any failure: lease gone, stream closed, no answer
 //! ```
 //!
-//! It never gives up: an instance that is not registered is of no use to anybody. Looking at the key once a second
-//! costs one small read and heals a key that was deleted or overwritten by hand under a live lease.
-
-#![allow(clippy::disallowed_types)] // one of the two files that name etcd
+//! Leases run on etcd's clock and the waits here on the monotonic one; the wall clock decides nothing.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_std::{future::timeout, task};
-use etcd_client::{Client, LeaseKeepAliveStream, LeaseKeeper, PutOptions};
 use futures_lite::future::or;
 
 use super::{
     ServiceName,
-    etcd::{CALL_TIMEOUT, EtcdConfig, Members, RECONNECT, SessionError, Trouble, within},
+    etcd::EtcdConfig,
     key::Endpoint,
+    member::{Fault, Member},
+    retry::Retry,
 };
 
-/// Time to live of the lease, in seconds: how long a dead instance stays listed at most.
-pub const TTL_SECONDS: i64 = 3;
-/// The lease is renewed this often.
-pub const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a key outlives its instance. Short, so that a crashed instance is forgotten soon; more than twice
+/// [`RENEW_EVERY`], so that one lost renewal still leaves time to find another member.
+pub const LEASE_TTL: Duration = Duration::from_secs(3);
 
-/// Keeps an instance registered until dropped or deregistered.
+/// How often the lease is renewed and the key looked at.
+pub const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// A renewal that is not answered for this long has failed.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Leases that are remembered for deregistering: the key may still stand under an earlier one when a put was lost.
+const LEASES: usize = 3;
+
+/// An instance that is kept registered until this is dropped.
+///
+/// Dropping it stops the renewals and leaves the key to its lease, as a crash would; [`Registrar::deregister`] removes it.
 #[derive(Debug)]
 pub struct Registrar {
-    shared: Arc<Shared>,
     config: EtcdConfig,
-    /// Closing it stops the task.
-    stop: async_channel::Sender<()>,
-    task: task::JoinHandle<()>,
-    /// Closed once registered for the first time.
-    first: async_channel::Receiver<()>,
+    status: Status,
+    /// Nothing is ever sent: the task ends when this is dropped.
+    stop: async_channel::Sender<Infallible>,
+    /// Closed by the first success.
+    first: async_channel::Receiver<Infallible>,
+    /// Closed when the task has ended.
+    ended: async_channel::Receiver<Infallible>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    service: ServiceName,
-    key: String,
-    value: String,
-    /// The lease that the key stands under; 0 for none.
-    lease: AtomicI64,
-    metrics: monitor::RegistrationMetrics,
-    trouble: Trouble,
+/// What a [`Registrar`] knows, for a readiness check that outlives it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Status {
+    key: Arc<str>,
+    state: Arc<Mutex<State>>,
 }
 
-/// Registers `endpoint` and keeps it registered, for ever.
-#[must_use]
+#[derive(Debug, Default)]
+struct State {
+    /// When the lease was last known to live.
+    renewed: Option<Instant>,
+    /// Why it may not live now.
+    error: Option<String>,
+    /// The youngest last.
+    leases: Vec<i64>,
+}
+
+impl Status {
+    /// The instance is registered; or the registry is lost, but the lease has not ended yet.
+    ///
+    /// # Errors
+    /// It is not registered, and why.
+    pub fn ready(&self) -> Result<String, String> {
+        let state = self.state();
+        let stands = state.renewed.is_some_and(|renewed| renewed.elapsed() < LEASE_TTL);
+        match &state.error {
+            None if state.renewed.is_none() => Err("not registered yet".into()),
+            None => Ok(format!("registered as {}", self.key)),
+            Some(error) if stands => Ok(format!("registered as {}; {error}", self.key)),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers `endpoint` and keeps it registered, for ever: re-grants and re-puts after any loss.
+///
+/// Needs a tokio runtime that is entered ([`proto::shim`]).
 pub fn register(
     config: EtcdConfig,
     service: ServiceName,
     endpoint: &Endpoint,
     metrics: monitor::RegistrationMetrics,
 ) -> Registrar {
-    let shared = Arc::new(Shared {
-        service,
+    let status = Status { key: service.key(&endpoint.addr).into(), state: Arc::default() };
+    let (stop, stopped) = async_channel::bounded(1);
+    let (done, ended) = async_channel::bounded(1);
+    let (success, first) = async_channel::bounded(1);
+    let driver = Driver {
+        config: config.clone(),
         key: service.key(&endpoint.addr),
         value: endpoint.value(),
-        lease: AtomicI64::new(0),
+        status: status.clone(),
         metrics,
-        trouble: Trouble::new(format!("registering {} in etcd", endpoint.addr)),
+        success,
+    };
+    task::spawn(async move {
+        or(driver.run(), async move {
+            let _ = stopped.recv().await;
+        })
+        .await;
+        drop::<async_channel::Sender<Infallible>>(done);
     });
-    let (stop, stopped) = async_channel::bounded::<()>(1);
-    let (done, first) = async_channel::bounded::<()>(1);
-    let run = run(Arc::clone(&shared), Members::new(config.clone()), done);
-    let task = task::spawn(or(run, async move {
-        let _ = stopped.recv().await;
-    }));
-    Registrar { shared, config, stop, task, first }
+    Registrar { config, status, stop, first, ended }
 }
 
 impl Registrar {
-    /// Why the instance is not registered now.
-    ///
-    /// # Errors
-    /// What etcd, or the way to it, said last.
-    pub fn ready(&self) -> Result<String, String> {
-        self.shared.ready()
+    /// Whether the key stands under a live lease as far as this side knows.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        let state = self.status.state();
+        state.renewed.is_some() && state.error.is_none()
     }
 
-    /// A handle for a readiness check that outlives this value.
+    /// Why it does not: `etcd http://127.0.0.1:2379: connection refused`. `None` while it does, and before the first
+    /// try has ended.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.status.state().error.clone()
+    }
+
+    /// A handle that answers after this is gone.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status { shared: Arc::clone(&self.shared) }
+        self.status.clone()
     }
 
-    /// Waits until the instance is registered for the first time; for as long as etcd is away.
+    /// See [`Status::ready`].
+    ///
+    /// # Errors
+    /// It is not registered, and why.
+    pub fn ready(&self) -> Result<String, String> {
+        self.status.ready()
+    }
+
+    /// Waits until registered for the first time: for ever while etcd is away.
     pub async fn registered(&self) {
         let _ = self.first.recv().await;
     }
 
-    /// Takes the key out of the registry, trying for at most `limit`; the lease's end does it otherwise.
+    /// Removes the key (revokes the lease), trying each member in turn for at most `limit`; after that the lease's own
+    /// end removes it.
     pub async fn deregister(self, limit: Duration) {
-        self.stop.close();
-        // Only when the task has stopped can it not put the key again.
-        self.task.await;
-        let lease = self.shared.lease.swap(0, Ordering::SeqCst);
-        self.shared.metrics.registered(false);
-        if lease == 0 {
-            return;
-        }
-        let mut members = Members::new(self.config);
-        let revoke = async {
-            loop {
-                match revoke(&members, lease).await {
-                    Ok(()) => return,
-                    Err(error) => log::warn!("cannot deregister at {}: {error}", members.name()),
-                }
-                members.rotate();
-                task::sleep(RECONNECT.base).await;
-            }
+        let Self { config, status, stop, ended, .. } = self;
+        drop(stop);
+        let removed = async {
+            let _ = ended.recv().await; // nothing is put from here on
+            let leases = std::mem::take(&mut status.state().leases);
+            revoke(&config, &leases).await;
         };
-        if timeout(limit, revoke).await.is_err() {
-            log::warn!("not deregistered within {limit:?}; the lease ends within {TTL_SECONDS} s");
+        if timeout(limit, removed).await.is_err() {
+            log::warn!("not deregistered within {limit:?}: the key goes with its lease, within {LEASE_TTL:?}");
         }
     }
 }
 
-/// What a [`Registrar`] is doing, for readiness checks.
-#[derive(Clone, Debug)]
-pub struct Status {
-    shared: Arc<Shared>,
-}
-
-impl Status {
-    /// See [`Registrar::ready`].
-    ///
-    /// # Errors
-    /// See [`Registrar::ready`].
-    pub fn ready(&self) -> Result<String, String> {
-        self.shared.ready()
+/// Revokes `leases`, trying members until one does it. Only keys that are still under one of them go: not the key of a
+/// successor that has registered itself at the same address.
+async fn revoke(config: &EtcdConfig, leases: &[i64]) {
+    let members = config.endpoints.len();
+    let mut retry = Retry::new(members, fastrand::usize(..members.max(1)));
+    while !leases.is_empty() {
+        let tried = async {
+            let member = Member::connect(config, retry.member()).await?;
+            for lease in leases {
+                member.revoke(*lease).await?;
+            }
+            Ok::<_, Fault>(())
+        };
+        match tried.await {
+            Ok(()) => return,
+            Err(fault) => log::debug!("deregistering: {fault}"),
+        }
+        task::sleep(retry.failed(Duration::ZERO, fastrand::f64())).await;
     }
 }
 
-impl Shared {
-    fn ready(&self) -> Result<String, String> {
-        match (self.lease.load(Ordering::SeqCst), self.trouble.current()) {
-            (0, None) => Err("not registered yet".into()),
-            (0, Some(error)) => Err(error),
-            (_, None) => Ok(format!("registered as {}", self.key)),
-            (_, Some(error)) => Ok(format!("registered as {}; {error}", self.key)),
+struct Driver {
+    config: EtcdConfig,
+    key: String,
+    value: String,
+    status: Status,
+    metrics: monitor::RegistrationMetrics,
+    success: async_channel::Sender<Infallible>,
+}
+
+impl Driver {
+    async fn run(self) {
+        let members = self.config.endpoints.len();
+        let mut retry = Retry::new(members, fastrand::usize(..members.max(1)));
+        loop {
+            let began = Instant::now();
+            let Err(fault) = self.session(retry.member()).await;
+            self.failed(&fault);
+            task::sleep(retry.failed(began.elapsed(), fastrand::f64())).await;
         }
     }
-}
 
-async fn revoke(members: &Members, lease: i64) -> Result<(), SessionError> {
-    let mut client = members.connect().await?;
-    // The key goes with the lease; a key that another instance wrote since stays.
-    within(CALL_TIMEOUT, client.lease_revoke(lease)).await.map(|_| ())
-}
+    /// Registers through one member and renews until something is wrong.
+    async fn session(&self, member: usize) -> Result<Infallible, Fault> {
+        let member = Member::connect(&self.config, member).await?;
+        let lease = member.grant(LEASE_TTL).await?;
+        self.remember(lease);
+        let mut renewals = member.renewals(lease).await?;
+        self.put(&member, lease).await?;
+        self.succeeded(member.url());
+        loop {
+            let pause = async {
+                task::sleep(RENEW_EVERY).await;
+                Ok(())
+            };
+            or(pause, async { Err(renewals.ended().await) }).await?;
+            let renewed = renewals.renew(RENEW_TIMEOUT).await;
+            self.metrics.renewal(if renewed.is_ok() { "ok" } else { "failed" });
+            renewed?;
+            self.status.state().renewed = Some(Instant::now());
+            if !member.holds(&self.key, &self.value, lease).await? {
+                log::warn!("{} was removed or overwritten by somebody; putting it right", self.key);
+                self.put(&member, lease).await?;
+            }
+        }
+    }
 
-async fn run(shared: Arc<Shared>, mut members: Members, done: async_channel::Sender<()>) {
-    let (mut failures, mut lease) = (0, Lease::default());
-    loop {
-        let started = Instant::now();
-        let Err(error) = session(&shared, &members, &mut lease, &done).await;
-        shared.trouble.begins(format!("{}: {error}", members.name()));
-        if matches!(error, SessionError::LeaseGone) {
-            lease = Lease::default();
+    async fn put(&self, member: &Member, lease: i64) -> Result<(), Fault> {
+        member.put(&self.key, &self.value, lease).await?;
+        self.metrics.put();
+        Ok(())
+    }
+
+    fn remember(&self, lease: i64) {
+        let leases = &mut self.status.state().leases;
+        leases.push(lease);
+        let beyond = leases.len().saturating_sub(LEASES);
+        leases.drain(..beyond);
+    }
+
+    fn succeeded(&self, url: &str) {
+        let mut state = self.status.state();
+        state.renewed = Some(Instant::now());
+        state.error = None;
+        drop(state);
+        self.metrics.registered(true);
+        self.success.close();
+        log::info!("registered {} at etcd {url}", self.key);
+    }
+
+    /// The session is over. Logged when the key stood before, and not for every try after that.
+    fn failed(&self, fault: &Fault) {
+        self.metrics.registered(false);
+        if self.status.state().error.replace(fault.to_string()).is_none() {
+            log::warn!("registration of {}: {fault}; trying on", self.key);
         } else {
-            shared.metrics.renewal(error.reason());
-            members.rotate();
+            log::debug!("registration of {}: {fault}", self.key);
         }
-        if lease.is_over(Instant::now()) {
-            shared.lease.store(0, Ordering::SeqCst);
-            shared.metrics.registered(false);
-        }
-        failures = if started.elapsed() > RECONNECT.max { 0 } else { failures + 1 };
-        // At once when only the lease is gone.
-        if !matches!(error, SessionError::LeaseGone) || failures > 1 {
-            task::sleep(RECONNECT.full_jitter(failures, fastrand::f64())).await;
-        }
-    }
-}
-
-/// The lease in use, and when it was last known to live.
-#[derive(Debug, Default)]
-struct Lease {
-    id: i64,
-    renewed: Option<Instant>,
-}
-
-impl Lease {
-    /// Whether it may have ended by now.
-    fn is_over(&self, now: Instant) -> bool {
-        let ttl = Duration::from_secs(TTL_SECONDS.unsigned_abs());
-        self.renewed.is_none_or(|renewed| now.saturating_duration_since(renewed) > ttl)
-    }
-}
-
-async fn session(
-    shared: &Shared,
-    members: &Members,
-    lease: &mut Lease,
-    done: &async_channel::Sender<()>,
-) -> Result<std::convert::Infallible, SessionError> {
-    let mut client = members.connect().await?;
-    if lease.id == 0 {
-        let granted = within(CALL_TIMEOUT, client.lease_grant(TTL_SECONDS, None)).await?;
-        *lease = Lease { id: granted.id(), renewed: Some(Instant::now()) };
-    }
-    let (mut keeper, mut stream) = match within(CALL_TIMEOUT, client.lease_keep_alive(lease.id)).await {
-        Ok(opened) => opened,
-        Err(SessionError::Etcd(why)) if why.contains("lease not found") => return Err(SessionError::LeaseGone),
-        Err(error) => return Err(error),
-    };
-    loop {
-        lease.renewed = Some(Instant::now());
-        hold(shared, &mut client, lease.id).await?;
-        shared.lease.store(lease.id, Ordering::SeqCst);
-        shared.metrics.registered(true);
-        shared.metrics.renewal("ok");
-        shared.trouble.ends();
-        done.close();
-        task::sleep(RENEW_INTERVAL).await;
-        renew(&mut keeper, &mut stream).await?;
-    }
-}
-
-/// Renews the lease once.
-async fn renew(keeper: &mut LeaseKeeper, stream: &mut LeaseKeepAliveStream) -> Result<(), SessionError> {
-    let answer = async {
-        keeper.keep_alive().await?;
-        stream.message().await
-    };
-    match within(RENEW_INTERVAL, answer).await?.ok_or(SessionError::Ended)?.ttl() {
-        1.. => Ok(()),
-        _ => Err(SessionError::LeaseGone),
-    }
-}
-
-/// Sees to it that the key stands with our value under our lease.
-async fn hold(shared: &Shared, client: &mut Client, lease: i64) -> Result<(), SessionError> {
-    let answer = within(CALL_TIMEOUT, client.get(shared.key.as_str(), None)).await?;
-    let stands =
-        answer.kvs().first().is_some_and(|pair| pair.lease() == lease && pair.value() == shared.value.as_bytes());
-    if stands {
-        return Ok(());
-    }
-    let options = PutOptions::new().with_lease(lease);
-    match within(CALL_TIMEOUT, client.put(shared.key.as_str(), shared.value.as_str(), Some(options))).await {
-        Ok(_) => {
-            shared.metrics.put();
-            log::info!("registered {} as {}", shared.service.as_str(), shared.key);
-            Ok(())
-        }
-        Err(SessionError::Etcd(why)) if why.contains("lease not found") => Err(SessionError::LeaseGone),
-        Err(error) => Err(error),
     }
 }

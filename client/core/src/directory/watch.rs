@@ -1,342 +1,332 @@
-//! The pure state of a watch: lists and events in, views out.
+//! The pure state of a watch: lists and messages in, views and next steps out.
 //!
 //! ```text
-//!               list: all keys at revision r
-//!   +-------+  -------------------------------->  +----------+  event at revision > known: put or delete
-//!   | Blind |                                     | Watching |  ---+
-//!   +-------+  <--------------------------------  +----------+  <--+
-//!               the stream ended, was cancelled, or fell silent;
-//!               its start was compacted; another cluster answered
+//!              +--------------------- Retry (after a backoff, on the next member) ------------------+
+//!              v                                                                                    |
+//!          Unlisted --listed(R)--> Watching from R + 1 --message--> Watching --+                    |
+//!                                     ^                                        |                    |
+//!                                     +-- listed(R') <-- a minute is over -----+                    |
+//!                                                                              |                    |
+//!              cancelled, compacted, other cluster, revision gone back --------+--------------------+
 //! ```
 //!
-//! Every stream begins with a list, and watches from the revision after it. So whatever happened while nothing was
-//! heard (a compaction, a wiped or restored registry, another member), the list says how things stand, and no event
-//! between list and watch is lost. An entry that cannot be read is left out and told once per value, never a reason to
-//! refuse the rest.
+//! Every (re)start is a full list. A list is one cheap read, and it heals what resuming from the last seen revision
+//! would miss: a registry that was wiped and has grown past that revision again, or a progress notice that ran ahead of
+//! its events (etcd 3.4 before 3.4.25, etcd#15220). For the same reason only lists and events move the revision here,
+//! progress notices never do.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use super::{
-    View,
-    key::{self, Endpoint, ServiceName},
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-/// Endpoints taken into a view; more are left out.
-pub const ENDPOINTS_MAX: usize = 20_000;
+use super::{Endpoint, View};
 
-/// A change of one key.
+/// Keys of one service that are kept; what is beyond them is left out, counted and logged.
+pub const MAX_ENTRIES: usize = 20_000;
+
+/// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Entry {
+    /// The whole key.
+    pub key: Vec<u8>,
+    /// The value as it stands; not parsed yet.
+    pub value: Vec<u8>,
+    /// The revision that wrote it.
+    pub mod_revision: i64,
+}
+
+/// The answer to a full list.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Which cluster answered.
+    pub cluster_id: u64,
+    /// The revision the list stands at.
+    pub revision: i64,
+    /// At most [`MAX_ENTRIES`], in the order of their keys.
+    pub entries: Vec<Entry>,
+    /// Keys that were not read because there are too many.
+    pub left_out: u64,
+}
+
+/// One change of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
     /// The key was written.
-    Put {
-        /// The whole key.
-        key: String,
-        /// Its new value.
-        value: Vec<u8>,
-        /// The revision of the write.
-        revision: i64,
-    },
-    /// The key was deleted, or its lease ended.
+    Put(Entry),
+    /// The key was deleted, or its lease ran out.
     Delete {
         /// The whole key.
-        key: String,
-        /// The revision of the deletion.
-        revision: i64,
+        key: Vec<u8>,
+        /// The revision that deleted it.
+        mod_revision: i64,
     },
 }
 
-/// An entry that was left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Its key.
-    pub key: String,
-    /// Why.
+/// What a watch stream says: events, a progress notice (no changes), or its end.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// Which cluster speaks.
+    pub cluster_id: u64,
+    /// The registry's revision at the time; 0 when it is not told.
+    pub revision: i64,
+    /// In the order they happened.
+    pub changes: Vec<Change>,
+    /// The registry ended this watch, and this is why.
+    pub cancelled: Option<Cancelled>,
+}
+
+/// The registry's reason to end a watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cancelled {
+    /// More than zero when the history that the watch asked for is gone.
+    pub compact_revision: i64,
+    /// In the registry's words; may be empty.
     pub reason: String,
 }
 
-/// See the [module](self).
+/// What the driver has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Open a watch from this revision on.
+    Watch {
+        /// The first revision that the list does not have.
+        from: i64,
+    },
+    /// Read the next message.
+    Read,
+    /// Give the stream up, wait, and list again.
+    Retry(Restart),
+}
+
+/// Why a watch has to begin again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// The history between the list and now is gone.
+    Compacted,
+    /// The registry ended the watch: no leader, no permission, a token that ran out.
+    Cancelled(String),
+    /// Another cluster answers at this address.
+    OtherCluster,
+    /// The registry was restored or wiped.
+    RevisionBack,
+}
+
+/// Something a person should hear of, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// An entry is left out because its value cannot be read.
+    Skipped {
+        /// The key, as text.
+        key: String,
+        /// What is wrong with the value.
+        reason: String,
+    },
+    /// Entries are left out because there are more than [`MAX_ENTRIES`].
+    LeftOut(u64),
+    /// The registry is not the one that gave the last list.
+    Replaced(Restart),
+}
+
+/// What is known of a key.
 #[derive(Debug)]
+struct Known {
+    mod_revision: i64,
+    /// `None` when its value could not be read.
+    endpoint: Option<Endpoint>,
+    /// Of the value; tells whether a bad one was reported already.
+    fingerprint: u64,
+}
+
+/// The state of one service's watch.
+#[derive(Debug, Default)]
 pub struct Watch {
-    prefix: String,
-    entries: BTreeMap<String, Endpoint>,
-    /// Unreadable values, so that each is told once.
-    bad: BTreeMap<String, Vec<u8>>,
+    cluster_id: u64,
+    /// The revision of the last list: everything up to it is in `known`.
+    listed: i64,
+    /// The last revision that a list or an event had.
     revision: i64,
-    /// What was given out last.
-    given: Option<View>,
-    skipped: Vec<Skipped>,
+    known: BTreeMap<Vec<u8>, Known>,
+    /// Whether new keys were refused since the last list.
+    full: bool,
+    /// Whether `known` may differ from `view`.
+    dirty: bool,
+    view: Option<View>,
+    notes: Vec<Note>,
 }
 
 impl Watch {
-    /// Knows nothing yet.
-    #[must_use]
-    pub fn new(service: ServiceName) -> Self {
-        Self {
-            prefix: service.prefix(),
-            entries: BTreeMap::new(),
-            bad: BTreeMap::new(),
-            revision: 0,
-            given: None,
-            skipped: Vec::new(),
+    /// Takes a full list, which replaces everything that was known.
+    pub fn listed(&mut self, listing: Listing) -> Next {
+        if self.view.is_some() {
+            self.notes.extend(self.replaced(listing.cluster_id, listing.revision).map(Note::Replaced));
         }
-    }
-
-    /// All keys under the prefix, at `revision`. The list is always right, also when its revision is lower than one
-    /// seen before: then the registry was wiped or restored.
-    pub fn listed(&mut self, revision: i64, pairs: impl IntoIterator<Item = (String, Vec<u8>)>) -> Option<View> {
-        self.entries.clear();
-        let told = std::mem::take(&mut self.bad);
-        for (key, value) in pairs {
-            if told.get(&key) == Some(&value) {
-                self.bad.insert(key, value);
-            } else {
-                self.put(key, value);
-            }
+        let before = std::mem::take(&mut self.known);
+        let beyond = listing.entries.len().saturating_sub(MAX_ENTRIES);
+        for entry in listing.entries.into_iter().take(MAX_ENTRIES) {
+            let seen = before.get(&entry.key).map(|known| known.fingerprint);
+            self.put(entry, seen);
         }
-        self.revision = revision;
-        self.view()
-    }
-
-    /// Changes, in the order they came.
-    pub fn changed(&mut self, events: impl IntoIterator<Item = Event>) -> Option<View> {
-        let known = self.revision;
-        for event in events {
-            let (Event::Put { revision, .. } | Event::Delete { revision, .. }) = event;
-            // Several keys may change at one revision, so only what the list or an earlier message covers is dropped.
-            if revision <= known {
-                continue;
-            }
-            self.revision = self.revision.max(revision);
-            match event {
-                Event::Put { key, value, .. } => self.put(key, value),
-                Event::Delete { key, .. } => {
-                    self.entries.remove(&key);
-                    self.bad.remove(&key);
-                }
-            }
+        let left_out = listing.left_out.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
+        if left_out > 0 && !self.full {
+            self.notes.push(Note::LeftOut(left_out));
         }
-        self.view()
+        self.full = left_out > 0;
+        self.cluster_id = listing.cluster_id;
+        self.listed = listing.revision;
+        self.revision = listing.revision;
+        self.dirty = true;
+        Next::Watch { from: listing.revision.saturating_add(1) }
     }
 
-    /// The revision to watch from.
-    #[must_use]
-    pub fn next_revision(&self) -> i64 {
-        self.revision + 1
+    /// Takes a message of the watch stream that the last list began.
+    pub fn message(&mut self, message: Message) -> Next {
+        if let Some(cancelled) = message.cancelled {
+            return Next::Retry(match cancelled.compact_revision {
+                1.. => Restart::Compacted,
+                _ => Restart::Cancelled(cancelled.reason),
+            });
+        }
+        if message.revision != 0
+            && let Some(restart) = self.replaced(message.cluster_id, message.revision)
+        {
+            return Next::Retry(restart);
+        }
+        for change in message.changes {
+            self.change(change);
+        }
+        Next::Read
     }
 
-    /// The revision that the entries stand at.
+    /// The list, if it is not the one that was given out last.
+    pub fn take_view(&mut self) -> Option<View> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        // In the order they were written, so that of several keys with one address the youngest counts.
+        let mut known: Vec<_> = self.known.values().filter(|known| known.endpoint.is_some()).collect();
+        known.sort_by_key(|known| known.mod_revision);
+        let view = View::of(known.into_iter().filter_map(|known| known.endpoint.clone()), self.revision);
+        if self.view.as_ref().is_some_and(|last| last.endpoints == view.endpoints) {
+            return None;
+        }
+        self.view = Some(view.clone());
+        Some(view)
+    }
+
+    /// What a person should hear of since the last time.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The revision the list stands at; 0 before the first list.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Endpoints known.
+    /// How many endpoints were given out last.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.view.as_ref().map_or(0, |view| view.endpoints.len())
     }
 
-    /// Whether no endpoint is known.
+    /// Whether no endpoint was given out last.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
-    /// The entries left out since this was asked last.
-    pub fn take_skipped(&mut self) -> Vec<Skipped> {
-        std::mem::take(&mut self.skipped)
+    fn replaced(&self, cluster_id: u64, revision: i64) -> Option<Restart> {
+        if cluster_id != self.cluster_id {
+            Some(Restart::OtherCluster)
+        } else if revision < self.revision {
+            Some(Restart::RevisionBack)
+        } else {
+            None
+        }
     }
 
-    fn put(&mut self, key: String, value: Vec<u8>) {
-        if !key.starts_with(&self.prefix) {
+    fn change(&mut self, change: Change) {
+        let at = match &change {
+            Change::Put(entry) => entry.mod_revision,
+            Change::Delete { mod_revision, .. } => *mod_revision,
+        };
+        // Already in the list, or told before (etcd#15271). Equal to the last one is neither: one revision can change
+        // many keys (a lease that ran out, a transaction), and its events may come in several messages.
+        if at <= self.listed || at < self.revision {
             return;
         }
-        match key::parse(&value) {
-            Ok(endpoint) => {
-                self.bad.remove(&key);
-                self.entries.insert(key, endpoint);
-            }
-            Err(error) => {
-                self.entries.remove(&key);
-                if self.bad.get(&key) != Some(&value) {
-                    self.skipped.push(Skipped { key: key.clone(), reason: error.to_string() });
-                    self.bad.insert(key, value);
+        self.revision = at;
+        match change {
+            Change::Delete { key, .. } => self.dirty |= self.known.remove(&key).is_some(),
+            Change::Put(entry) => {
+                let seen = self.known.get(&entry.key).map(|known| known.fingerprint);
+                if seen.is_some() || self.known.len() < MAX_ENTRIES {
+                    self.put(entry, seen);
+                    self.dirty = true;
+                } else if !std::mem::replace(&mut self.full, true) {
+                    self.notes.push(Note::LeftOut(1));
                 }
             }
         }
     }
 
-    /// The view, if its endpoints are not those given out last: each address once, in order.
-    fn view(&mut self) -> Option<View> {
-        let by_addr: BTreeMap<&str, &Endpoint> =
-            self.entries.values().map(|endpoint| (endpoint.addr.as_str(), endpoint)).collect();
-        let endpoints: Arc<[Endpoint]> = by_addr.into_values().take(ENDPOINTS_MAX).cloned().collect();
-        if self.given.as_ref().is_some_and(|given| given.endpoints == endpoints) {
-            return None;
+    /// Notes an entry down; a bad one is reported unless the same value was `seen` under its key.
+    fn put(&mut self, entry: Entry, seen: Option<u64>) {
+        let Entry { key, value, mod_revision } = entry;
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        let fingerprint = hasher.finish();
+        let endpoint = match Endpoint::parse(&value) {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => {
+                if seen != Some(fingerprint) {
+                    let key = String::from_utf8_lossy(&key).chars().take(300).collect();
+                    self.notes.push(Note::Skipped { key, reason: error.to_string() });
+                }
+                None
+            }
+        };
+        self.known.insert(key, Known { mod_revision, endpoint, fingerprint });
+    }
+}
+
+impl Restart {
+    /// One word, for metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Compacted => "compacted",
+            Self::Cancelled(_) => "cancelled",
+            Self::OtherCluster => "other_cluster",
+            Self::RevisionBack => "revision_back",
         }
-        let view = View { endpoints, revision: self.revision };
-        self.given = Some(view.clone());
-        Some(view)
+    }
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compacted => f.write_str("the history since the last list was compacted"),
+            Self::Cancelled(reason) if reason.is_empty() => f.write_str("the watch was cancelled"),
+            Self::Cancelled(reason) => write!(f, "the watch was cancelled: {reason}"),
+            Self::OtherCluster => f.write_str("another cluster answers"),
+            Self::RevisionBack => f.write_str("the revision went back, so the registry was wiped or restored"),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skipped { key, reason } => write!(f, "skipping {}: {reason}", key.escape_debug()),
+            Self::LeftOut(count) => write!(f, "leaving out {count} keys, more than {MAX_ENTRIES} are not kept"),
+            Self::Replaced(restart) => write!(f, "{restart}; its new list is taken"),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-    use super::*;
-
-    const FEED: ServiceName = ServiceName::new("feed");
-
-    fn pair(addr: &str) -> (String, Vec<u8>) {
-        (FEED.key(addr), addr.into())
-    }
-
-    fn put(addr: &str, revision: i64) -> Event {
-        Event::Put { key: FEED.key(addr), value: addr.into(), revision }
-    }
-
-    fn delete(addr: &str, revision: i64) -> Event {
-        Event::Delete { key: FEED.key(addr), revision }
-    }
-
-    fn addrs(view: &View) -> Vec<&str> {
-        view.endpoints.iter().map(|endpoint| endpoint.addr.as_str()).collect()
-    }
-
-    #[test]
-    fn list_then_events_make_views_in_order_of_address() {
-        let mut watch = Watch::new(FEED);
-        assert_eq!(addrs(&watch.listed(5, [pair("b:1"), pair("a:1")]).unwrap()), ["a:1", "b:1"]);
-        assert_eq!(watch.next_revision(), 6);
-        let view = watch.changed([put("c:1", 6), delete("a:1", 6)]).unwrap();
-        assert_eq!((addrs(&view), view.revision), (vec!["b:1", "c:1"], 6));
-    }
-
-    #[test]
-    fn empty_list_is_a_view_the_first_time() {
-        let mut watch = Watch::new(FEED);
-        assert_eq!(addrs(&watch.listed(5, []).unwrap()), [""; 0]);
-        assert_eq!(watch.listed(6, []), None);
-    }
-
-    #[test]
-    fn what_the_list_covers_already_is_dropped() {
-        let mut watch = Watch::new(FEED);
-        watch.listed(9, [pair("a:1")]);
-        assert_eq!(watch.changed([delete("a:1", 8), put("old:1", 9)]), None);
-        assert_eq!(watch.next_revision(), 10);
-    }
-
-    #[test]
-    fn list_of_a_wiped_registry_is_believed_though_its_revision_is_lower() {
-        let mut watch = Watch::new(FEED);
-        watch.listed(900, [pair("a:1")]);
-        assert_eq!(addrs(&watch.listed(2, [pair("b:1")]).unwrap()), ["b:1"]);
-        assert_eq!(watch.next_revision(), 3);
-    }
-
-    #[test]
-    fn bad_value_is_left_out_told_once_and_heals() {
-        let mut watch = Watch::new(FEED);
-        let key = FEED.key("x");
-        let bad = || (key.clone(), b"nonsense".to_vec());
-        watch.listed(1, [pair("a:1"), bad()]);
-        assert_eq!(watch.take_skipped().len(), 1);
-        watch.listed(2, [pair("a:1"), bad()]);
-        watch.changed([Event::Put { key: key.clone(), value: b"nonsense".to_vec(), revision: 3 }]);
-        assert_eq!(watch.take_skipped(), []);
-        watch.changed([Event::Put { key: key.clone(), value: b"other".to_vec(), revision: 4 }]);
-        assert_eq!(watch.take_skipped().len(), 1);
-        let view = watch.changed([Event::Put { key, value: b"b:1".to_vec(), revision: 5 }]).unwrap();
-        assert_eq!(addrs(&view), ["a:1", "b:1"]);
-    }
-
-    #[test]
-    fn value_that_turns_bad_takes_its_endpoint_out() {
-        let mut watch = Watch::new(FEED);
-        watch.listed(1, [pair("a:1")]);
-        let view = watch.changed([Event::Put { key: FEED.key("a:1"), value: b"?".to_vec(), revision: 2 }]);
-        assert_eq!(addrs(&view.unwrap()), [""; 0]);
-    }
-
-    #[test]
-    fn two_keys_with_one_address_are_one_endpoint() {
-        let mut watch = Watch::new(FEED);
-        let view = watch.listed(1, [pair("a:1"), (FEED.key("alias"), b"a:1".to_vec())]).unwrap();
-        assert_eq!(addrs(&view), ["a:1"]);
-        assert_eq!(watch.changed([delete("alias", 2)]), None);
-    }
-
-    #[test]
-    fn view_is_bounded() {
-        let mut watch = Watch::new(FEED);
-        let pairs = (0..ENDPOINTS_MAX + 5).map(|n| pair(&format!("h{n}:1")));
-        assert_eq!(watch.listed(1, pairs).unwrap().endpoints.len(), ENDPOINTS_MAX);
-    }
-
-    /// A registry with a history, whose streams break, whose past is compacted, and which is wiped now and then.
-    #[derive(Default)]
-    struct Registry {
-        keys: BTreeMap<String, Vec<u8>>,
-        history: Vec<Event>,
-        revision: i64,
-    }
-
-    impl Registry {
-        fn act(&mut self, random: &mut fastrand::Rng) {
-            let name = format!("h{}:1", random.u8(..6));
-            self.revision += 1;
-            if random.bool() {
-                let value = if random.u8(..5) == 0 { b"bad".to_vec() } else { name.clone().into_bytes() };
-                self.keys.insert(FEED.key(&name), value.clone());
-                self.history.push(Event::Put { key: FEED.key(&name), value, revision: self.revision });
-            } else if self.keys.remove(&FEED.key(&name)).is_some() {
-                self.history.push(delete(&name, self.revision));
-            }
-        }
-
-        fn truth(&self) -> Vec<String> {
-            self.keys.values().filter_map(|value| Some(key::parse(value).ok()?.addr)).collect()
-        }
-    }
-
-    #[test]
-    fn after_any_history_the_view_is_the_truth() {
-        for seed in 0..500 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let (mut registry, mut watch, mut seen) = (Registry::default(), Watch::new(FEED), View::default());
-            let mut streaming = false;
-            for _ in 0..200 {
-                match random.u8(..10) {
-                    0 => streaming = false,
-                    1 => {
-                        // A wiped registry breaks its streams.
-                        streaming = false;
-                        registry = Registry { revision: random.i64(0..3), ..Registry::default() };
-                    }
-                    _ => registry.act(&mut random),
-                }
-                let view = if streaming {
-                    // Messages may repeat what was sent before.
-                    let from = watch.next_revision() - random.i64(0..3);
-                    watch.changed(registry.history.iter().filter(|event| revision(event) >= from).cloned())
-                } else if random.bool() {
-                    streaming = true;
-                    watch.listed(registry.revision, registry.keys.clone())
-                } else {
-                    continue;
-                };
-                seen = view.unwrap_or(seen);
-                if streaming {
-                    assert_eq!(addrs(&seen), registry.truth(), "seed {seed}");
-                }
-            }
-        }
-    }
-
-    fn revision(event: &Event) -> i64 {
-        let (Event::Put { revision, .. } | Event::Delete { revision, .. }) = event;
-        *revision
-    }
-}
+mod tests;
