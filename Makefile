@@ -31,7 +31,7 @@ unit:
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
 deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
-	$(CARGO) deny --locked --offline check bans licenses sources
+	$(CARGO) deny --locked check bans licenses sources
 
 # protoc builds the messages (ours and etcd's); etcd is the registry, etcdctl is used by the tests.
 needs:

@@ -42,19 +42,19 @@ pub struct Flags {
     #[structopt(long = "target.allow")]
     pub target_allow: Option<String>,
     /// Requests per second, at most 1000000; 0 is as fast as the connections go
-    #[structopt(long = "rate", default_value = "500", allow_hyphen_values = true)]
+    #[structopt(long = "rate", default_value = "500")]
     pub rate: u32,
     /// How long, at most 1h
-    #[structopt(long = "duration", default_value = "10s", allow_hyphen_values = true)]
+    #[structopt(long = "duration", default_value = "10s")]
     pub duration: Period,
     /// Connections, 1 to 10000
-    #[structopt(long = "connections", default_value = "32", allow_hyphen_values = true)]
+    #[structopt(long = "connections", default_value = "32")]
     pub connections: u16,
     /// Percent of requests that create a feed, each with an id of its own
-    #[structopt(long = "writes", default_value = "0", allow_hyphen_values = true)]
+    #[structopt(long = "writes", default_value = "0")]
     pub writes: Percent,
     /// Users that requests are about
-    #[structopt(long = "users", default_value = "100", allow_hyphen_values = true)]
+    #[structopt(long = "users", default_value = "100")]
     pub users: u32,
     /// GET this path instead of users' feeds
     #[structopt(long = "path")]
@@ -63,7 +63,7 @@ pub struct Flags {
     #[structopt(long = "json", parse(from_os_str))]
     pub json: Option<std::path::PathBuf>,
     /// Threads that send
-    #[structopt(long = "threads", default_value = "1", allow_hyphen_values = true)]
+    #[structopt(long = "threads", default_value = "1")]
     pub threads: u16,
 }
 
@@ -72,7 +72,7 @@ pub struct Flags {
 pub fn load(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "load",
-        flags::parse("load", args).and_then(|flags: Flags| {
+        flags::parse("load", "An open-loop load generator for the gateway.", args).and_then(|flags: Flags| {
             let addr = target(&flags)?;
             lifecycle::run(flags.threads.max(1).into(), 1, async |_| {
                 let report = run(&flags, &addr).await;
@@ -184,7 +184,7 @@ mod tests {
     fn flags(target: &str, allow: Option<&str>) -> Flags {
         let mut args = vec!["load".to_owned(), format!("-target={target}")];
         args.extend(allow.map(|host| format!("-target.allow={host}")));
-        flags::parse("load", args.into_iter().map(OsString::from)).unwrap()
+        flags::parse("load", "", args.into_iter().map(OsString::from)).unwrap()
     }
 
     #[test]

@@ -46,13 +46,13 @@ const GRACE: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug, StructOpt)]
 pub struct Flags {
     /// Instances of feed
-    #[structopt(long = "feed", default_value = "1", allow_hyphen_values = true)]
+    #[structopt(long = "feed", default_value = "1")]
     pub feed: u16,
     /// Instances of profile
-    #[structopt(long = "profile", default_value = "1", allow_hyphen_values = true)]
+    #[structopt(long = "profile", default_value = "1")]
     pub profile: u16,
     /// Instances of topic
-    #[structopt(long = "topic", default_value = "1", allow_hyphen_values = true)]
+    #[structopt(long = "topic", default_value = "1")]
     pub topic: u16,
     /// Where HTTP is served, host:port
     #[structopt(long = "http.addr", default_value = ":8080")]
@@ -64,7 +64,7 @@ pub struct Flags {
     #[structopt(long = "data.dir", default_value = "data", parse(from_os_str))]
     pub data_dir: PathBuf,
     /// How long a stop waits for what is being answered
-    #[structopt(long = "drain.timeout", default_value = "10s", allow_hyphen_values = true)]
+    #[structopt(long = "drain.timeout", default_value = "10s")]
     pub drain_timeout: Period,
     /// Passed on: zipkin's address
     #[structopt(long = "zipkin.addr")]
@@ -100,7 +100,11 @@ pub(crate) enum Event {
 /// The command `up`.
 #[must_use]
 pub fn up(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    end("up", flags::parse("up", args).and_then(|flags: Flags| run(&flags)))
+    end(
+        "up",
+        flags::parse("up", "The whole system on this machine: etcd, feed, profile, topic and the gateway.", args)
+            .and_then(|flags: Flags| run(&flags)),
+    )
 }
 
 fn run(flags: &Flags) -> Result<(), Exit> {

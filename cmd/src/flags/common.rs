@@ -17,7 +17,7 @@ use crate::exit::Exit;
 #[derive(Clone, Debug, StructOpt)]
 pub struct CommonFlags {
     /// etcd's addresses, separated by commas; empty is http://127.0.0.1:2379
-    #[structopt(long = "etcd.addr", default_value = "http://127.0.0.1:2379", allow_hyphen_values = true)]
+    #[structopt(long = "etcd.addr", default_value = "http://127.0.0.1:2379")]
     pub etcd_addr: Endpoints,
     /// The user for etcd; the password is taken from ETCD_PASSWORD
     #[structopt(long = "etcd.user")]
@@ -35,7 +35,7 @@ pub struct CommonFlags {
     #[structopt(long = "zipkin.addr", default_value = "")]
     pub zipkin_addr: String,
     /// The share of traces that is kept, 0.0 to 1.0
-    #[structopt(long = "zipkin.sample", default_value = "1.0", allow_hyphen_values = true)]
+    #[structopt(long = "zipkin.sample", default_value = "1.0")]
     pub zipkin_sample: Ratio,
     /// PEM file of this process's certificate, for mutual TLS between gateway and services
     #[structopt(long = "tls.cert", parse(from_os_str))]
@@ -47,7 +47,7 @@ pub struct CommonFlags {
     #[structopt(long = "tls.ca", parse(from_os_str))]
     pub tls_ca: Option<PathBuf>,
     /// How long a stop waits for what is being answered
-    #[structopt(long = "drain.timeout", default_value = "10s", allow_hyphen_values = true)]
+    #[structopt(long = "drain.timeout", default_value = "10s")]
     pub drain_timeout: Period,
     /// Whether the debug port serves /debug/pprof/: on or off
     #[structopt(long = "debug.pprof", default_value = "on")]
@@ -59,7 +59,7 @@ pub struct CommonFlags {
     #[structopt(long = "log.format", default_value = "pretty")]
     pub log_format: Format,
     /// Threads that answer requests; 0 is the command's default (gateway: 1, services: one per core)
-    #[structopt(long = "threads", default_value = "0", allow_hyphen_values = true)]
+    #[structopt(long = "threads", default_value = "0")]
     pub threads: u16,
 }
 
@@ -107,13 +107,13 @@ impl CommonFlags {
 #[derive(Clone, Debug, StructOpt)]
 pub struct ClientFlags {
     /// The longest a call may take with all its attempts
-    #[structopt(long = "client.timeout", default_value = "1s", allow_hyphen_values = true)]
+    #[structopt(long = "client.timeout", default_value = "1s")]
     pub timeout: Period,
     /// The longest one attempt may take
-    #[structopt(long = "client.attempt.timeout", default_value = "250ms", allow_hyphen_values = true)]
+    #[structopt(long = "client.attempt.timeout", default_value = "250ms")]
     pub attempt_timeout: Period,
     /// Attempts per call, each on another instance, 1 to 10
-    #[structopt(long = "client.attempts", default_value = "3", allow_hyphen_values = true)]
+    #[structopt(long = "client.attempts", default_value = "3")]
     pub attempts: u32,
     /// How the next instance is chosen: round_robin or p2c
     #[structopt(long = "client.balance", default_value = "round_robin")]
@@ -122,7 +122,7 @@ pub struct ClientFlags {
     #[structopt(long = "client.fallback", default_value = "on")]
     pub fallback: Switch,
     /// Calls per second to each service at most; 0 is no limit
-    #[structopt(long = "client.rps", default_value = "0", allow_hyphen_values = true)]
+    #[structopt(long = "client.rps", default_value = "0")]
     pub rps: u32,
 }
 

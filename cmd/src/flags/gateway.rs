@@ -16,19 +16,19 @@ pub struct GatewayFlags {
     #[structopt(long = "debug.addr", default_value = ":6060")]
     pub debug_addr: Addr,
     /// The largest request body, in bytes; more is 413
-    #[structopt(long = "http.body.max", default_value = "1MiB", allow_hyphen_values = true)]
+    #[structopt(long = "http.body.max", default_value = "1MiB")]
     pub http_body_max: Size,
     /// Requests answered at once; more are refused with 503
-    #[structopt(long = "http.inflight.max", default_value = "4096", allow_hyphen_values = true)]
+    #[structopt(long = "http.inflight.max", default_value = "4096")]
     pub http_inflight_max: u32,
     /// Open connections; more are refused with 503
-    #[structopt(long = "http.conns.max", default_value = "10000", allow_hyphen_values = true)]
+    #[structopt(long = "http.conns.max", default_value = "10000")]
     pub http_conns_max: u32,
     /// The longest a request's head may take to arrive
-    #[structopt(long = "http.header.timeout", default_value = "5s", allow_hyphen_values = true)]
+    #[structopt(long = "http.header.timeout", default_value = "5s")]
     pub http_header_timeout: Period,
     /// The longest a connection may stay open between requests
-    #[structopt(long = "http.idle.timeout", default_value = "60s", allow_hyphen_values = true)]
+    #[structopt(long = "http.idle.timeout", default_value = "60s")]
     pub http_idle_timeout: Period,
     /// A file that keeps the last list of instances, for a start while etcd is away
     #[structopt(long = "discovery.cache", parse(from_os_str))]

@@ -9,15 +9,15 @@ fn args(program: &str, args: &[&str]) -> Vec<OsString> {
 }
 
 fn feed(given: &[&str]) -> Result<FeedFlags, Exit> {
-    parse("feed", args("feed", given))
+    parse("feed", "", args("feed", given))
 }
 
 fn profile(given: &[&str]) -> Result<ProfileFlags, Exit> {
-    parse("profile", args("profile", given))
+    parse("profile", "", args("profile", given))
 }
 
 fn gateway(given: &[&str]) -> Result<GatewayFlags, Exit> {
-    parse("apigateway", args("apigateway", given))
+    parse("apigateway", "", args("apigateway", given))
 }
 
 /// Every row of the table: flag, a value other than its default.
@@ -61,7 +61,7 @@ const GATEWAY: &[(&str, &str)] = &[
 
 /// Parses each row in the three spellings and holds the results against each other and against the default.
 fn three_spellings<F: StructOpt + std::fmt::Debug>(program: &str, rows: &[&[(&str, &str)]]) {
-    let parse = |given: &[&str]| parse::<F>(program, args(program, given)).map(|flags| format!("{flags:?}"));
+    let parse = |given: &[&str]| parse::<F>(program, "", args(program, given)).map(|flags| format!("{flags:?}"));
     let default = parse(&[]).unwrap();
     for (flag, value) in rows.iter().copied().flatten() {
         let one = parse(&[&format!("-{flag}={value}")]).unwrap();
@@ -130,7 +130,7 @@ fn unknown_flag_missing_value_and_stray_argument_each_have_their_line() {
     };
     assert_eq!(line(&["-nope=1"]), "unknown flag -nope (see feed -h)");
     assert_eq!(line(&["-client.timeout=1s"]), "unknown flag -client.timeout (see feed -h)");
-    assert_eq!(line(&["-addr"]), "flag -addr needs a value");
+    assert_eq!(line(&["-addr"]), "flag -addr needs a value (see feed -h)");
     assert_eq!(line(&["stray"]), "unexpected argument stray (see feed -h)");
     assert_eq!(
         line(&["-drain.timeout=abc"]),
