@@ -55,7 +55,8 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Ve
             arg.to_str().and_then(|text| text.strip_prefix('-')).map(|text| text.strip_prefix('-').unwrap_or(text));
         match name {
             Some("h" | "help") => rewritten.push("--help".into()),
-            Some("V" | "v" | "version") => rewritten.push("--version".into()),
+            // Said here: structopt would print it by itself.
+            Some("V" | "version") => return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION")))),
             // Not a flag, or not text: for structopt to refuse.
             None | Some("") => rewritten.push(arg),
             Some(name) if name.contains('=') => rewritten.push(format!("--{name}").into()),
@@ -74,10 +75,8 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Ve
 
 /// What clap says, in one line and with Go's dashes.
 fn explain(program: &str, error: &clap::Error) -> Exit {
-    match error.kind {
-        ErrorKind::HelpDisplayed => return Exit::Text(error.message.replace("    --", "    -")),
-        ErrorKind::VersionDisplayed => return Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION"))),
-        _ => {}
+    if error.kind == ErrorKind::HelpDisplayed {
+        return Exit::Text(error.message.replace("    --", "    -"));
     }
     let first = error.message.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     let said = first.trim_start_matches("error:").trim();

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use client_core::testing::Etcd;
+use rustix::process::Signal;
 
 use crate::rig::{Http, Process, System, get, put, wait_for};
 
@@ -46,12 +47,12 @@ fn gateway_starts_without_etcd_says_why_and_serves_once_it_is_there() {
 #[test]
 fn every_stop_signal_drains_and_exits_0() {
     let system = System::start(1);
-    for signal in ["INT", "TERM", "HUP"] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut feed = Process::start("feed", &[&system.etcd_flag()]).ready();
         let key = format!("/services/feed/127.0.0.1:{}", feed.port);
         assert!(system.etcd.keys("/services/feed/").contains(&key));
         feed.signal(signal);
-        assert_eq!(feed.exited().code(), Some(0), "{signal}");
+        assert_eq!(feed.exited().code(), Some(0), "{signal:?}");
         assert!(!system.etcd.keys("/services/feed/").contains(&key), "deregistered before its lease ended");
     }
 }
@@ -64,10 +65,10 @@ fn second_signal_exits_at_once() {
     http.send(b"PUT /api/feed/create_feed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
     let accepted = "http_connections";
     wait_for("the connection", || system.gateway.metric(accepted).filter(|count| *count >= 1.0));
-    system.gateway.signal("TERM");
+    system.gateway.signal(Signal::TERM);
     wait_for("draining", || (get(system.gateway.debug, "/readyz").ok()?.status == 503).then_some(()));
     let started = Instant::now();
-    system.gateway.signal("TERM");
+    system.gateway.signal(Signal::TERM);
     assert_ne!(system.gateway.exited().code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
@@ -85,7 +86,7 @@ fn gateway_finishes_what_it_serves_and_closes_idle_connections() {
     .unwrap();
     busy.send(&body[..10]).unwrap();
     wait_for("both connections", || system.gateway.metric("http_connections").filter(|count| *count >= 2.0));
-    system.gateway.signal("TERM");
+    system.gateway.signal(Signal::TERM);
     assert!(idle.answer(false).is_err(), "an idle connection is closed, not answered");
     busy.send(&body[10..]).unwrap();
     assert_eq!(busy.answer(false).unwrap().status, 200);

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
 
 mod bad_input;
+mod commands;
 mod discovery;
 mod lifecycle;
 mod rig;
 mod system;
+mod up;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use client_core::testing::Etcd;
+use rustix::process::{Pid, Signal};
 
 /// How long anything that should happen soon may take on a loaded machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -46,6 +47,25 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 pub(crate) fn binary(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_BIN_EXE_feed")).parent().unwrap();
     dir.join(name)
+}
+
+/// Sends a signal.
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// The children of a process, each with its command line.
+pub(crate) fn children(parent: u32) -> Vec<(u32, String)> {
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let child = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // pid (name) state ppid: the name may hold anything, but no field after it does.
+        let parent_of: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
+        (parent_of == parent && !command.is_empty()).then_some((pid, command))
+    };
+    processes.filter_map(child).collect()
 }
 
 /// A running command; killed when dropped.
@@ -98,9 +118,8 @@ impl Process {
         self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().unwrap();
-        assert!(status.success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
     }
 
     /// Waits for its end.
@@ -110,7 +129,7 @@ impl Process {
 
     /// SIGTERM, and the exit status.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
         self.exited()
     }
 
