@@ -40,7 +40,8 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// The largest header list of one call, in bytes. Default 16 KiB.
     pub header_bytes: u32,
-    /// The longest a TLS handshake may take. Default 5 s.
+    /// The longest until a connection's first byte, and the longest a TLS handshake may take; a silent connection is
+    /// closed. Default 5 s.
     pub handshake: Duration,
     /// Mutual TLS; `None` serves plain text.
     pub tls: Option<Tls>,
@@ -186,6 +187,9 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    // Looked at, not taken: the codec reads it again.
+    let speaks = tokio::time::timeout(limits.handshake, stream.peek(&mut [0])).await;
+    speaks.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no byte came"))??;
     match &limits.tls {
         None => drive(TokioIo::new(stream), service, limits, watcher).await,
         Some(tls) => {
