@@ -12,7 +12,7 @@
 
 #![allow(clippy::disallowed_types)] // the one file that names tokio's runtime
 
-use std::{fmt, io, net::TcpListener, thread};
+use std::{fmt, io, net::TcpListener, thread, time::Duration};
 
 use http::{Request, Response};
 use tonic::body::Body;
@@ -87,6 +87,17 @@ impl fmt::Debug for Shim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shim").finish_non_exhaustive()
     }
+}
+
+/// Waits for `future`, but not longer than `limit`; `None` when the time is up, and `future` is dropped.
+///
+/// On tokio's timer: setting and dropping one costs a lock, where async-io's wakes its reactor thread through the kernel,
+/// once per request.
+///
+/// # Panics
+/// The polling thread is not inside a [`Shim`]. async-std's threads are; another one enters first.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
 }
 
 /// While it lives, the calling thread is inside the shim's runtime.

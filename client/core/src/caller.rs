@@ -13,9 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_std::{future::timeout, task};
+use async_std::task;
 use bytes::Bytes;
 use monitor::ClientMetrics;
+use proto::shim;
 use tonic::{Code, Status, metadata::MetadataMap};
 use tracer::{Span, Tracer};
 
@@ -339,16 +340,16 @@ impl Inner {
         let metadata = metadata(call.context, &span, made, given);
         let path = http::uri::PathAndQuery::from_static(call.method.path);
         let answer =
-            timeout(given, picked.link.unary(path, metadata, call.body.clone(), self.config.reply_bytes)).await;
+            shim::timeout(given, picked.link.unary(path, metadata, call.body.clone(), self.config.reply_bytes)).await;
         let outcome = match answer {
-            Ok(Ok(response)) => {
+            Some(Ok(response)) => {
                 held.verdict = Verdict::Success;
                 self.metrics.attempt(call.number, 0);
                 let degraded = Degraded::read(response.metadata());
                 return Ok((response.into_inner(), degraded));
             }
-            Ok(Err(status)) => self.failure(&status),
-            Err(_) => self.silence(given),
+            Some(Err(status)) => self.failure(&status),
+            None => self.silence(given),
         };
         held.verdict = outcome.verdict;
         self.metrics.attempt(call.number, i32::from(outcome.error.code));

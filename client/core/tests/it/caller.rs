@@ -159,11 +159,13 @@ impl Rig {
 
     fn read(&self, context: &Context) -> Result<Reply<GetFeedsResponse>, CallError> {
         let request = GetFeedsRequest { user_id: 1, size: 1, after_id: 0 };
+        let _entered = shim().enter();
         task::block_on(self.caller.call(context, 0, &request, || Some(GetFeedsResponse::default())))
     }
 
     fn write(&self) -> Result<Reply<OkResponse>, CallError> {
         let record = FeedRecord { id: 1, user_id: 1, content: String::new() };
+        let _entered = shim().enter();
         task::block_on(self.caller.call(&Context::default(), 1, &record, || None))
     }
 
@@ -310,6 +312,7 @@ fn read_is_answered_stale_then_by_default_and_strictly_with_the_error() {
     assert!(matches!(stale.degraded.unwrap().kind, Kind::Stale { .. }));
     assert_eq!(stale.value.feeds[0].id, 1);
     let other = GetFeedsRequest { user_id: 2, size: 1, after_id: 0 };
+    let _entered = shim().enter();
     let reply = task::block_on(rig.caller.call(&Context::default(), 0, &other, || Some(GetFeedsResponse::default())));
     assert_eq!(reply.unwrap().degraded.unwrap().kind, Kind::Default);
     assert_eq!(rig.read(&strict()).unwrap_err().code, Code::Unavailable);
