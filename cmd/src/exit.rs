@@ -24,13 +24,32 @@ impl Exit {
                 ExitCode::SUCCESS
             }
             Self::Usage(line) => {
-                let _ = writeln!(std::io::stderr(), "{program}: {line}");
+                let _ = writeln!(std::io::stderr(), "{program}: {}", one_line(line));
                 ExitCode::from(2)
             }
             Self::Failed(line) => {
-                let _ = writeln!(std::io::stderr(), "{program}: {line}");
+                let _ = writeln!(std::io::stderr(), "{program}: {}", one_line(line));
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// Control characters escaped: what a person or a script typed may hold any, and one line was promised.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn line_break_in_what_was_typed_stays_one_line() {
+        assert_eq!(one_line("unknown flag -a\nb\u{1b}[2J \u{e9}"), "unknown flag -a\\nb\\u{1b}[2J \u{e9}");
     }
 }

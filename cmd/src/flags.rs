@@ -2,7 +2,7 @@
 //! one line that names it.
 //!
 //! structopt knows long options with two dashes only, so the command line is rewritten before it is parsed, and what
-//! structopt says is rewritten after. Every flag has a value; `-h` and `-version` have none.
+//! structopt says is rewritten after. No flag is a bare switch: those that turn something on or off take a value, too.
 
 mod common;
 mod gateway;
@@ -23,77 +23,141 @@ pub use values::{Addr, BalanceName, Endpoints, Format, Percent, Period, Ratio, S
 
 use crate::exit::Exit;
 
-/// Parses the arguments of `program`, its own name first; `about` is its line in the help.
+/// Parses the arguments of `program`, its own name first.
 ///
 /// # Errors
-/// Help or the version was asked for; or a flag is unknown, lacks its value, or has a bad one.
-pub fn parse<F: StructOpt>(program: &str, about: &str, args: impl IntoIterator<Item = OsString>) -> Result<F, Exit> {
-    let usage = format!("{program} [-flag=value ...]");
+/// Help or the version was asked for; or a flag is unknown, lacks its value, or has a bad one; or something is no flag.
+pub fn parse<F: StructOpt>(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<F, Exit> {
+    let (args, lacking) = rewrite(program, args)?;
     let app = F::clap()
         .name(program)
         .bin_name(program)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(about)
-        .usage(usage.as_str())
         .setting(AppSettings::AllArgsOverrideSelf)
         .setting(AppSettings::UnifiedHelpMessage)
         .setting(AppSettings::ColorNever)
         .setting(AppSettings::NextLineHelp)
-        .set_term_width(110);
-    match app.get_matches_from_safe(rewrite(program, args)?) {
-        Ok(matches) => Ok(F::from_clap(&matches)),
-        Err(error) => Err(explain(program, &error)),
+        .template(HELP)
+        .help_message("Print this text")
+        .version_message("Print the version")
+        .set_term_width(0);
+    match app.get_matches_from_safe(&args) {
+        Ok(matches) => match lacking {
+            // clap lets a flag that has a default go without its value.
+            Some(name) => Err(Exit::Usage(format!("flag -{name} needs a value"))),
+            None => Ok(F::from_clap(&matches)),
+        },
+        Err(error) => Err(explain(program, &error, &args)),
     }
 }
 
-/// One dash becomes two, and a value that stands by itself is joined to its flag: every flag of ours has one.
-fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, Exit> {
+/// What `-h` prints before the flags. No `about`: structopt gives that of whatever was flattened last.
+const HELP: &str = "Usage: {bin} [flags]\n{unified}";
+/// Ends the head of the help.
+const FLAGS: &str = "[flags]\n";
+
+/// Arguments for clap, and the flag that stands last and lacks its value.
+type Rewritten = (Vec<String>, Option<String>);
+
+/// `-x=v`, `-x v`, `--x=v` and `--x v` all become `--x=v`: every flag takes a value, so what follows is one, whatever it
+/// looks like (`-1` is). Only what asks for a text takes none.
+fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Rewritten, Exit> {
     let mut args = args.into_iter();
-    let mut rewritten: Vec<OsString> = args.next().into_iter().collect();
+    let mut rewritten: Vec<String> = args.next().map(|_| program.to_owned()).into_iter().collect();
+    let utf8 = |arg: OsString, what: &str| {
+        arg.into_string().map_err(|arg| Exit::Usage(format!("{what}{} is not UTF-8", arg.to_string_lossy())))
+    };
+    let stray = |text: &str| Exit::Usage(format!("unexpected argument {text} (see {program} -h)"));
     while let Some(arg) = args.next() {
-        let name =
-            arg.to_str().and_then(|text| text.strip_prefix('-')).map(|text| text.strip_prefix('-').unwrap_or(text));
-        match name {
-            Some("h" | "help") => rewritten.push("--help".into()),
-            // Said here: structopt would print it by itself.
-            Some("V" | "version") => return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION")))),
-            // Not a flag, or not text: for structopt to refuse.
-            None | Some("") => rewritten.push(arg),
-            Some(name) if name.contains('=') => rewritten.push(format!("--{name}").into()),
-            Some(name) => {
-                let Some(value) = args.next() else {
-                    return Err(Exit::Usage(format!("flag -{name} needs a value (see {program} -h)")));
-                };
-                let mut joined = OsString::from(format!("--{name}="));
-                joined.push(value);
-                rewritten.push(joined);
+        let arg = utf8(arg, "")?;
+        if arg == "--" {
+            // Flags end here, and nothing but flags is taken.
+            return match args.next() {
+                Some(arg) => Err(stray(&arg.to_string_lossy())),
+                None => Ok((rewritten, None)),
+            };
+        }
+        let name = match arg.strip_prefix('-').map(|rest| rest.strip_prefix('-').unwrap_or(rest)) {
+            None | Some("") => return Err(stray(&arg)),
+            Some(name) => name,
+        };
+        match name.split_once('=') {
+            // clap would take a third dash for part of the value's name, and panics on none.
+            _ if name.starts_with(['-', '=']) => {
+                return Err(Exit::Usage(format!("unknown flag {arg} (see {program} -h)")));
             }
+            Some(_) => rewritten.push(format!("--{name}")),
+            None if matches!(name, "h" | "help") => rewritten.push("--help".into()),
+            // Said here: clap would print it by itself.
+            None if name == "version" => {
+                return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION"))));
+            }
+            None => match args.next() {
+                Some(value) => rewritten.push(format!("--{name}={}", utf8(value, &format!("flag -{name}: "))?)),
+                None => {
+                    rewritten.push(format!("--{name}"));
+                    return Ok((rewritten, Some(name.to_owned())));
+                }
+            },
         }
     }
-    Ok(rewritten)
+    Ok((rewritten, None))
+}
+
+/// clap's help in the shape of Go's: one dash, a flag's line, its words below it, in alphabetical order.
+fn help(text: &str) -> String {
+    let (head, flags) = text.split_once(FLAGS).unwrap_or(("", text));
+    let mut entries: Vec<String> = Vec::new();
+    for line in flags.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match (line.strip_prefix('-'), entries.last_mut()) {
+            (Some("h, --help"), _) => entries.push("  -h".into()),
+            (Some("V, --version"), _) => entries.push("  -version".into()),
+            (Some(flag), _) => entries.push(format!("  -{}", flag.trim_start_matches('-'))),
+            (None, Some(entry)) => *entry += &format!("\n        {}", line.replace(" [default: ]", "")),
+            (None, None) => {}
+        }
+    }
+    entries.sort();
+    format!("{head}{FLAGS}\n{}\n", entries.join("\n"))
 }
 
 /// What clap says, in one line and with Go's dashes.
-fn explain(program: &str, error: &clap::Error) -> Exit {
-    if error.kind == ErrorKind::HelpDisplayed {
-        return Exit::Text(error.message.replace("    --", "    -"));
+fn explain(program: &str, error: &clap::Error, args: &[String]) -> Exit {
+    match error.kind {
+        ErrorKind::HelpDisplayed => return Exit::Text(help(&error.message)),
+        _ => {}
     }
     let first = error.message.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     let said = first.trim_start_matches("error:").trim();
-    let flag = said.split('\'').nth(1).and_then(|quoted| quoted.split([' ', '=']).next()).unwrap_or_default();
-    let flag = format!("-{}", flag.trim_start_matches('-'));
+    // clap quotes the flag: '--addr <address>'. Ours have no quote in their names; unknown ones may.
+    let known = said.split('\'').nth(1).and_then(|quoted| quoted.split([' ', '=']).next()).unwrap_or_default();
+    let known = known.trim_start_matches('-');
     Exit::Usage(match error.kind {
-        ErrorKind::UnknownArgument if said.contains("'-") => format!("unknown flag {flag} (see {program} -h)"),
         ErrorKind::UnknownArgument => {
-            format!("unexpected argument {} (see {program} -h)", flag.trim_start_matches('-'))
+            let unknown = error.info.iter().flatten().next().map_or(known, |flag| flag.trim_start_matches('-'));
+            let unknown = unknown.split('=').next().unwrap_or_default();
+            format!("unknown flag -{unknown} (see {program} -h)")
         }
-        ErrorKind::EmptyValue => format!("flag {flag} needs a value (see {program} -h)"),
+        ErrorKind::EmptyValue => format!("flag -{known} needs a value"),
         ErrorKind::ValueValidation => {
             let reason = said.split_once("': ").map_or(said, |(_, reason)| reason);
-            format!("flag {flag}: {reason}")
+            let prefix = format!("--{known}=");
+            let value = args.iter().rev().find_map(|arg| arg.strip_prefix(&prefix)).unwrap_or_default();
+            format!("flag -{known}: {}", readable(reason, value))
         }
         _ => said.replace("--", "-"),
     })
+}
+
+/// Numbers are parsed by std, which does not repeat what it was given.
+fn readable(reason: &str, value: &str) -> String {
+    match reason {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            format!("{value:?} is not a whole number from 0 up")
+        }
+        "number too large to fit in target type" => format!("{value:?} is too large"),
+        _ => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

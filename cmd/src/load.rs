@@ -72,7 +72,7 @@ pub struct Flags {
 pub fn load(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "load",
-        flags::parse("load", "An open-loop load generator for the gateway.", args).and_then(|flags: Flags| {
+        flags::parse("load", args).and_then(|flags: Flags| {
             let addr = target(&flags)?;
             lifecycle::run(flags.threads.max(1).into(), 1, async |_| {
                 let report = run(&flags, &addr).await;
@@ -184,7 +184,7 @@ mod tests {
     fn flags(target: &str, allow: Option<&str>) -> Flags {
         let mut args = vec!["load".to_owned(), format!("-target={target}")];
         args.extend(allow.map(|host| format!("-target.allow={host}")));
-        flags::parse("load", "", args.into_iter().map(OsString::from)).unwrap()
+        flags::parse("load", args.into_iter().map(OsString::from)).unwrap()
     }
 
     #[test]

@@ -1,65 +1,71 @@
 //! Logs, by femme, in a way that no reader can stop: the only file that names it.
 //!
 //! ```text
-//!   log::info! -> femme (ndjson) -> fd 1, a pipe -> drain thread -> bounded queue -> writer thread -> standard output
-//!                                                    never waits       full: drop      may wait for ever
+//!   log::info! -> femme (ndjson) -> fd 1, a pipe -> drain thread -> queue -> writer thread -> standard output
+//!                                                    never waits    full: drop   may wait for ever
 //! ```
 //!
 //! femme writes under a lock and panics when standard output is closed or full, so what it takes for standard output is
 //! a pipe that is always drained. A line that its reader has no room for is dropped and counted; a request never waits
 //! for one. femme has no format to choose at run time: `pretty` is made here of its ndjson.
 
+mod line;
+mod queue;
+
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read, Write},
+    mem,
+    os::fd::AsFd as _,
     panic,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ::log::LevelFilter;
-use serde_json::{Map, Value};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::retry_on_intr,
+    pipe::{PipeFlags, pipe_with},
+    stdio::dup2_stdout,
+};
 
+use self::{
+    line::Line,
+    queue::{Item, Queue},
+};
 use crate::flags::Format;
 
-/// Lines that wait for their reader at most; more are dropped.
-const QUEUE_LINES: usize = 4096;
 /// The longest line; the rest of a longer one is dropped.
 const LINE_BYTES_MAX: usize = 16 << 10;
+/// Starts a line that is no line but a mark. femme escapes control characters, so no message looks like one.
+const MARK: &str = "\0mark ";
 
 /// The logs of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Log {
-    counts: Arc<Counts>,
+    queue: Arc<Queue>,
+    marks: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    queued: AtomicU64,
-    written: AtomicU64,
-    dropped: AtomicU64,
-}
-
-/// Starts logging at `level`; once per process.
+/// Starts logging at `level`. Once per process: femme panics when another logger is there.
 ///
 /// # Errors
 /// The system refused a pipe or a thread.
 pub fn start(level: LevelFilter, format: Format) -> io::Result<Log> {
-    let terminal = io::stdout().is_terminal();
-    let out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::stdio::dup2_stdout(&writer)?;
-    drop(writer);
-    let counts = Arc::new(Counts::default());
-    let (send, receive) = sync_channel(QUEUE_LINES);
-    let (drained, written) = (Arc::clone(&counts), Arc::clone(&counts));
-    thread::Builder::new().name("log-drain".into()).spawn(move || drain(File::from(reader), &send, &drained))?;
-    thread::Builder::new().name("log-write".into()).spawn(move || write(out, &receive, format, terminal, &written))?;
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let color = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let log = Log { queue: Arc::default(), marks: Arc::default() };
+    let (filled, emptied) = (Arc::clone(&log.queue), Arc::clone(&log.queue));
+    thread::Builder::new().name("log-drain".into()).spawn(move || drain(File::from(reader), &filled))?;
+    let out = Out { sink: out, torn: false };
+    thread::Builder::new().name("log-write".into()).spawn(move || write(out, &emptied, format, color))?;
+    dup2_stdout(&writer)?;
     #[allow(clippy::disallowed_methods)] // the one file that names it
     femme::with_level(level);
     // One line in the log rather than several on standard error.
@@ -68,146 +74,115 @@ pub fn start(level: LevelFilter, format: Format) -> io::Result<Log> {
         let text = panic.payload_as_str().unwrap_or("no message");
         ::log::error!("panic: {text} ({place})");
     }));
-    Ok(Log { counts })
+    Ok(log)
 }
 
 impl Log {
-    /// Lines dropped because their reader was too slow, or gone.
+    /// Lines dropped because their reader was too slow, or gone, or full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+        self.queue.dropped()
     }
 
-    /// Waits until all lines logged so far are written, but at most for `limit`.
+    /// Waits until all lines logged before this call are written or dropped, but at most for `limit`. Blocking.
     pub fn flush(&self, limit: Duration) {
-        // femme's last line may still be in the pipe: it is followed by one that nobody sees.
-        let deadline = Instant::now() + limit;
-        let _ = io::stdout().flush();
-        let mut seen = u64::MAX;
-        loop {
-            let queued = self.counts.queued.load(Ordering::SeqCst);
-            let done = self.counts.written.load(Ordering::SeqCst) >= queued && seen == queued;
-            if done || Instant::now() >= deadline {
-                return;
-            }
-            seen = queued;
-            thread::park_timeout(Duration::from_millis(5));
+        // The mark goes the way of the lines, behind them all. The empty line ends what somebody left unfinished.
+        let mark = self.marks.fetch_add(1, Ordering::Relaxed) + 1;
+        if io::stdout().lock().write_all(format!("\n{MARK}{mark}\n").as_bytes()).is_ok() {
+            self.queue.wait(mark, limit);
         }
     }
 }
 
 /// Takes lines off the pipe for as long as the process lives, and never waits for their reader.
-fn drain(pipe: File, queue: &SyncSender<Vec<u8>>, counts: &Counts) {
-    let mut pipe = BufReader::with_capacity(64 << 10, pipe);
+fn drain(mut pipe: impl Read, queue: &Queue) {
+    let mut chunk = vec![0; 64 << 10];
+    let mut line = Vec::new();
     loop {
-        let mut line = Vec::new();
-        match pipe.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        counts.queued.fetch_add(1, Ordering::SeqCst);
-        match queue.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                counts.written.fetch_add(1, Ordering::SeqCst);
-                counts.dropped.fetch_add(1, Ordering::SeqCst);
+        let read = match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => chunk.get(..read).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        for part in read.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            let room = LINE_BYTES_MAX.saturating_sub(line.len()).min(text.len());
+            line.extend_from_slice(text.get(..room).unwrap_or_default());
+            if ended {
+                take(mem::take(&mut line), queue);
             }
         }
     }
+    queue.close();
 }
 
-fn write(mut out: File, queue: &Receiver<Vec<u8>>, format: Format, terminal: bool, counts: &Counts) {
-    while let Ok(line) = queue.recv() {
-        let text = match format {
-            Format::Json => json(&line),
-            Format::Pretty => pretty(&line, terminal),
+fn take(line: Vec<u8>, queue: &Queue) {
+    let mark = std::str::from_utf8(&line).ok().and_then(|text| text.strip_prefix(MARK)?.parse().ok());
+    match mark {
+        Some(mark) => queue.mark(mark),
+        None if line.is_empty() => {}
+        None => queue.push(line),
+    }
+}
+
+/// Writes what is in the queue, one line at a time, however long that takes.
+fn write(mut out: Out, queue: &Queue, format: Format, color: bool) {
+    while let Some(item) = queue.pop() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let line = match &item {
+            Item::Line(line) => Line::read(line, now),
+            Item::Missing(lines) => Line::missing(*lines, now),
         };
-        if out.write_all(text.as_bytes()).is_err() {
-            counts.dropped.fetch_add(1, Ordering::SeqCst);
+        let text = match format {
+            Format::Json => line.json(),
+            Format::Pretty => line.pretty(color),
+        };
+        queue.done(&item, out.line(&text).is_ok());
+    }
+}
+
+/// Standard output as the process was given it.
+struct Out {
+    sink: File,
+    /// The last line broke off in its middle.
+    torn: bool,
+}
+
+impl Out {
+    /// Writes a line, waiting for room.
+    ///
+    /// # Errors
+    /// The reader is gone, or the disk is full.
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        if self.torn {
+            self.all(b"\n")?;
+            self.torn = false;
         }
-        counts.written.fetch_add(1, Ordering::SeqCst);
+        self.all(text.as_bytes())
     }
-}
 
-/// The fields of femme's line; a line that is none is a message of its own.
-fn fields(line: &[u8]) -> Map<String, Value> {
-    match serde_json::from_slice(line) {
-        Ok(Value::Object(fields)) => fields,
-        _ => {
-            let text = String::from_utf8_lossy(line).trim_end().to_owned();
-            Map::from_iter([("level".into(), 30.into()), ("msg".into(), text.into())])
+    fn all(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        let whole = rest.len();
+        while !rest.is_empty() {
+            match self.sink.write(rest) {
+                Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever gave us this output shares it with something that made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    retry_on_intr(|| poll(&mut [PollFd::new(&self.sink, PollFlags::OUT)], None))?;
+                }
+                Err(error) => {
+                    self.torn |= rest.len() < whole;
+                    return Err(error);
+                }
+            }
         }
+        Ok(())
     }
-}
-
-/// femme's levels are pino's numbers.
-fn level(fields: &Map<String, Value>) -> &'static str {
-    match fields.get("level").and_then(Value::as_u64) {
-        Some(50) => "error",
-        Some(40) => "warn",
-        Some(20) => "debug",
-        Some(10) => "trace",
-        _ => "info",
-    }
-}
-
-/// One JSON object, whatever femme made of the keys; the level as a word.
-fn json(line: &[u8]) -> String {
-    let mut fields = fields(line);
-    let level = level(&fields);
-    fields.insert("level".into(), level.into());
-    format!("{}\n", Value::Object(fields))
-}
-
-/// `12:34:56.789 INFO  message key=value`, in UTC.
-fn pretty(line: &[u8], terminal: bool) -> String {
-    let fields = fields(line);
-    let millis = fields.get("time").and_then(Value::as_u64).unwrap_or_default();
-    let (seconds, millis) = (millis / 1000 % 86_400, millis % 1000);
-    let level = level(&fields);
-    let color = match level {
-        "error" => "31",
-        "warn" => "33",
-        "info" => "32",
-        _ => "90",
-    };
-    let level = level.to_uppercase();
-    let level = if terminal { format!("\u{1b}[{color}m{level:5}\u{1b}[0m") } else { format!("{level:5}") };
-    let mut text = format!("{:02}:{:02}:{:02}.{millis:03} {level} ", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    text += &printable(fields.get("msg").and_then(Value::as_str).unwrap_or_default());
-    for (key, value) in fields.iter().filter(|(key, _)| !matches!(key.as_str(), "level" | "time" | "msg")) {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        text += &format!(" {key}={}", printable(&value));
-    }
-    text.push('\n');
-    text
-}
-
-/// Control characters escaped: a message is one line and moves no cursor.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn pretty_is_one_line_of_time_level_message_and_fields() {
-        let line = br#"{"level":40,"time":45296789,"msg":"a\nb","request_id":"x","n":3}"#;
-        assert_eq!(pretty(line, false), "12:34:56.789 WARN  a\\nb n=3 request_id=x\n");
-        assert!(pretty(line, true).contains("\u{1b}[33mWARN \u{1b}[0m"));
-    }
-
-    #[test]
-    fn json_is_always_valid_and_one_line() {
-        for line in [&br#"{"level":30,"time":1,"msg":"x"}"#[..], b"not json \"\n", b"\xff\xfe", b"{\"a", b""] {
-            let text = json(line);
-            assert_eq!(text.matches('\n').count(), 1);
-            let value: Value = serde_json::from_str(&text).unwrap();
-            assert!(value.get("level").is_some_and(Value::is_string) && value.get("msg").is_some(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use crate::{
 pub fn feed(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "feed",
-        flags::parse("feed", "The feed service: short texts of a user.", args).and_then(|flags: FeedFlags| {
+        flags::parse("feed", args).and_then(|flags: FeedFlags| {
             run(client_feed::SERVICE, &flags.service(), async |_| {
                 let StoreUrl::Memory = flags.own.store_url;
                 feed::routes(Arc::new(feed::store::Memory::default())).await.map_err(failed("cannot build the service"))
@@ -37,16 +37,14 @@ pub fn feed(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn topic(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "topic",
-        flags::parse("topic", "The topic service: subjects, and what is said of them.", args).and_then(
-            |flags: TopicFlags| {
-                run(client_topic::SERVICE, &flags.service(), async |_| {
-                    let StoreUrl::Memory = flags.own.store_url;
-                    topic::routes(Arc::new(topic::store::Memory::default()))
-                        .await
-                        .map_err(failed("cannot build the service"))
-                })
-            },
-        ),
+        flags::parse("topic", args).and_then(|flags: TopicFlags| {
+            run(client_topic::SERVICE, &flags.service(), async |_| {
+                let StoreUrl::Memory = flags.own.store_url;
+                topic::routes(Arc::new(topic::store::Memory::default()))
+                    .await
+                    .map_err(failed("cannot build the service"))
+            })
+        }),
     )
 }
 
@@ -55,19 +53,17 @@ pub fn topic(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "profile",
-        flags::parse("profile", "The profile service: who a user is, with the user's feeds.", args).and_then(
-            |flags: ProfileFlags| {
-                run(client_profile::SERVICE, &flags.service(), async |process| {
-                    let StoreUrl::Memory = flags.own.store_url;
-                    let feeds = client_feed::FeedClient::new(&parts(&flags.client, &flags.service(), process)?);
-                    let caller = feeds.caller().clone();
-                    // Known and shown, but not required: a profile is answered without its feeds, too.
-                    process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
-                    let store = Arc::new(profile::store::Memory::default());
-                    profile::routes(store, Arc::new(feeds)).await.map_err(failed("cannot build the service"))
-                })
-            },
-        ),
+        flags::parse("profile", args).and_then(|flags: ProfileFlags| {
+            run(client_profile::SERVICE, &flags.service(), async |process| {
+                let StoreUrl::Memory = flags.own.store_url;
+                let feeds = client_feed::FeedClient::new(&parts(&flags.client, &flags.service(), process)?);
+                let caller = feeds.caller().clone();
+                // Known and shown, but not required: a profile is answered without its feeds, too.
+                process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
+                let store = Arc::new(profile::store::Memory::default());
+                profile::routes(store, Arc::new(feeds)).await.map_err(failed("cannot build the service"))
+            })
+        }),
     )
 }
 

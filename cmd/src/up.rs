@@ -100,11 +100,7 @@ pub(crate) enum Event {
 /// The command `up`.
 #[must_use]
 pub fn up(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    end(
-        "up",
-        flags::parse("up", "The whole system on this machine: etcd, feed, profile, topic and the gateway.", args)
-            .and_then(|flags: Flags| run(&flags)),
-    )
+    end("up", flags::parse("up", args).and_then(|flags: Flags| run(&flags)))
 }
 
 fn run(flags: &Flags) -> Result<(), Exit> {

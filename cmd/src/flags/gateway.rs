@@ -4,34 +4,34 @@ use std::path::PathBuf;
 
 use structopt::StructOpt;
 
-use super::{Addr, ClientFlags, CommonFlags, Period, Size};
+use super::{Addr, ClientFlags, CommonFlags, Period, Size, values::positive};
 
 /// The API gateway: HTTP in front of feed, profile and topic.
 #[derive(Clone, Debug, StructOpt)]
 pub struct GatewayFlags {
-    /// Where HTTP is served, host:port
-    #[structopt(long = "http.addr", default_value = ":8080")]
+    /// Where HTTP is served
+    #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
     pub http_addr: Addr,
-    /// Where /metrics, /healthz, /readyz, /instances and /debug/pprof/ are served, host:port
-    #[structopt(long = "debug.addr", default_value = ":6060")]
+    /// Where /metrics, /healthz, /readyz, /instances and /debug/pprof/ are served
+    #[structopt(long = "debug.addr", value_name = "host:port", default_value = ":6060")]
     pub debug_addr: Addr,
     /// The largest request body, in bytes; more is 413
-    #[structopt(long = "http.body.max", default_value = "1MiB")]
+    #[structopt(long = "http.body.max", value_name = "size", default_value = "1MiB")]
     pub http_body_max: Size,
     /// Requests answered at once; more are refused with 503
-    #[structopt(long = "http.inflight.max", default_value = "4096")]
+    #[structopt(long = "http.inflight.max", value_name = "n", default_value = "4096", parse(try_from_str = positive))]
     pub http_inflight_max: u32,
     /// Open connections; more are refused with 503
-    #[structopt(long = "http.conns.max", default_value = "10000")]
+    #[structopt(long = "http.conns.max", value_name = "n", default_value = "10000", parse(try_from_str = positive))]
     pub http_conns_max: u32,
     /// The longest a request's head may take to arrive
-    #[structopt(long = "http.header.timeout", default_value = "5s")]
+    #[structopt(long = "http.header.timeout", value_name = "duration", default_value = "5s")]
     pub http_header_timeout: Period,
     /// The longest a connection may stay open between requests
-    #[structopt(long = "http.idle.timeout", default_value = "60s")]
+    #[structopt(long = "http.idle.timeout", value_name = "duration", default_value = "60s")]
     pub http_idle_timeout: Period,
     /// A file that keeps the last list of instances, for a start while etcd is away
-    #[structopt(long = "discovery.cache", parse(from_os_str))]
+    #[structopt(long = "discovery.cache", value_name = "file", parse(from_os_str))]
     pub discovery_cache: Option<PathBuf>,
     /// How it calls services.
     #[structopt(flatten)]

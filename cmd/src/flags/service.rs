@@ -21,10 +21,10 @@ pub struct ServiceFlags {
 #[derive(Clone, Debug, StructOpt)]
 pub struct OwnFlags {
     /// Where records are kept: memory:
-    #[structopt(long = "store.url", default_value = "memory:")]
+    #[structopt(long = "store.url", value_name = "url", default_value = "memory:")]
     pub store_url: StoreUrl,
     /// The address that is registered, host:port; default: the host of -addr, else this machine's first IPv4 address
-    #[structopt(long = "advertise.addr")]
+    #[structopt(long = "advertise.addr", value_name = "host:port")]
     pub advertise_addr: Option<Addr>,
 }
 
@@ -33,11 +33,11 @@ macro_rules! service_flags {
         $(#[$doc])*
         #[derive(Clone, Debug, StructOpt)]
         pub struct $name {
-            /// Where gRPC is served, host:port
-            #[structopt(long = "addr", default_value = $addr)]
+            /// Where gRPC is served
+            #[structopt(long = "addr", value_name = "host:port", default_value = $addr)]
             pub addr: Addr,
-            /// Where /metrics, /healthz, /readyz and /debug/pprof/ are served, host:port
-            #[structopt(long = "debug.addr", default_value = $debug)]
+            /// Where /metrics, /healthz, /readyz and /debug/pprof/ are served
+            #[structopt(long = "debug.addr", value_name = "host:port", default_value = $debug)]
             pub debug_addr: Addr,
             /// What only services have.
             #[structopt(flatten)]

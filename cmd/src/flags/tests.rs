@@ -9,15 +9,15 @@ fn args(program: &str, args: &[&str]) -> Vec<OsString> {
 }
 
 fn feed(given: &[&str]) -> Result<FeedFlags, Exit> {
-    parse("feed", "", args("feed", given))
+    parse("feed", args("feed", given))
 }
 
 fn profile(given: &[&str]) -> Result<ProfileFlags, Exit> {
-    parse("profile", "", args("profile", given))
+    parse("profile", args("profile", given))
 }
 
 fn gateway(given: &[&str]) -> Result<GatewayFlags, Exit> {
-    parse("apigateway", "", args("apigateway", given))
+    parse("apigateway", args("apigateway", given))
 }
 
 /// Every row of the table: flag, a value other than its default.
@@ -61,7 +61,7 @@ const GATEWAY: &[(&str, &str)] = &[
 
 /// Parses each row in the three spellings and holds the results against each other and against the default.
 fn three_spellings<F: StructOpt + std::fmt::Debug>(program: &str, rows: &[&[(&str, &str)]]) {
-    let parse = |given: &[&str]| parse::<F>(program, "", args(program, given)).map(|flags| format!("{flags:?}"));
+    let parse = |given: &[&str]| parse::<F>(program, args(program, given)).map(|flags| format!("{flags:?}"));
     let default = parse(&[]).unwrap();
     for (flag, value) in rows.iter().copied().flatten() {
         let one = parse(&[&format!("-{flag}={value}")]).unwrap();
@@ -97,6 +97,10 @@ fn every_flag_with_a_bad_value_is_named_in_one_line() {
         ("log.format", "xml"),
         ("threads", "many"),
         ("threads", "-1"),
+        ("threads", "1025"),
+        ("etcd.addr", "http://root:secret@h:1"),
+        ("addr", "[::1:80"),
+        ("drain.timeout", "99999999999h99999999999h"),
         ("store.url", "postgres://u:secret@h/db"),
         ("store.url", "mongo://h"),
         ("advertise.addr", "nowhere"),
@@ -116,7 +120,14 @@ fn every_flag_with_a_bad_value_is_named_in_one_line() {
             other => panic!("-{flag}={value}: {other:?}"),
         }
     }
-    for (flag, value) in [("http.body.max", "1PiB"), ("http.inflight.max", "x"), ("http.idle.timeout", "1d")] {
+    for (flag, value) in [
+        ("http.body.max", "1PiB"),
+        ("http.body.max", "0"),
+        ("http.inflight.max", "x"),
+        ("http.inflight.max", "0"),
+        ("http.conns.max", "4294967296"),
+        ("http.idle.timeout", "1d"),
+    ] {
         let Err(Exit::Usage(line)) = gateway(&[&format!("-{flag}={value}")]) else { panic!("-{flag}={value}") };
         assert!(line.starts_with(&format!("flag -{flag}: ")), "{line}");
     }
@@ -130,12 +141,71 @@ fn unknown_flag_missing_value_and_stray_argument_each_have_their_line() {
     };
     assert_eq!(line(&["-nope=1"]), "unknown flag -nope (see feed -h)");
     assert_eq!(line(&["-client.timeout=1s"]), "unknown flag -client.timeout (see feed -h)");
-    assert_eq!(line(&["-addr"]), "flag -addr needs a value (see feed -h)");
-    assert_eq!(line(&["stray"]), "unexpected argument stray (see feed -h)");
+    for unknown in ["-nope", "-V", "-no'pe", "-1", "-add", "-addr.", "-etcd"] {
+        assert!(line(&[unknown, "x"]).starts_with("unknown flag -"), "{unknown}");
+        assert!(line(&[unknown]).starts_with("unknown flag -"), "{unknown}");
+        assert!(line(&[&format!("-{unknown}=x")]).starts_with("unknown flag -"), "{unknown}");
+    }
+    for bad in ["---addr=:1", "-=x", "--=x", "---"] {
+        assert_eq!(line(&[bad]), format!("unknown flag {bad} (see feed -h)"));
+    }
+    assert_eq!(line(&["-no'pe=1"]), "unknown flag -no'pe (see feed -h)");
+    assert_eq!(line(&["-addr"]), "flag -addr needs a value");
+    assert_eq!(line(&["-etcd.user"]), "flag -etcd.user needs a value");
+    for stray in [&["stray"][..], &["-addr=:1", "stray"], &["stray", "-h"], &["--", "stray"]] {
+        assert_eq!(line(stray), "unexpected argument stray (see feed -h)");
+    }
+    assert_eq!(line(&["-"]), "unexpected argument - (see feed -h)");
+    assert_eq!(line(&["-threads=1.5"]), "flag -threads: \"1.5\" is not a whole number from 0 to 1024");
+    assert_eq!(line(&["-log.level=loud"]).split(" (").next(), Some("flag -log.level: \"loud\" is not a level"));
     assert_eq!(
         line(&["-drain.timeout=abc"]),
         "flag -drain.timeout: \"abc\" is not a duration (try 500ms, 1s or 1m30s)"
     );
+}
+
+#[test]
+fn what_follows_a_flag_is_its_value_whatever_it_looks_like() {
+    let user = |given: &[&str]| feed(given).unwrap().common.etcd_user;
+    for value in ["-addr", "--", "-h", "-1", "a=b", "", "\u{e9}"] {
+        assert_eq!(user(&["-etcd.user", value]).as_deref(), Some(value));
+        assert_eq!(user(&[&format!("--etcd.user={value}")]).as_deref(), Some(value));
+    }
+    assert_eq!(feed(&["-addr=:1", "--"]).unwrap().addr.port(), 1);
+}
+
+#[test]
+fn empty_value_is_the_same_as_none_where_off_is_the_default() {
+    let flags = ["etcd.addr", "etcd.user", "etcd.ca", "etcd.cert", "etcd.key", "tls.cert", "tls.key", "tls.ca"];
+    let given: Vec<String> = flags.iter().map(|flag| format!("-{flag}=")).collect();
+    let flags = feed(&given.iter().map(String::as_str).collect::<Vec<_>>()).unwrap().common;
+    let etcd = flags.etcd().unwrap();
+    assert_eq!(etcd.endpoints, ["http://127.0.0.1:2379"]);
+    assert!(etcd.user.is_none() && etcd.ca.is_none() && etcd.cert.is_none() && etcd.key.is_none());
+    assert!(flags.tls().unwrap().is_none());
+}
+
+#[test]
+fn argument_that_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bad = || OsString::from_vec(b"\xff".to_vec());
+    for given in [vec!["feed".into(), "-tls.ca".into(), bad()], vec!["feed".into(), bad()]] {
+        let Err(Exit::Usage(line)) = parse::<FeedFlags>("feed", given) else { panic!("taken") };
+        assert!(line.ends_with("is not UTF-8"), "{line}");
+    }
+}
+
+#[test]
+fn certificates_for_a_plain_etcd_are_refused() {
+    let line = |given: &[&str]| match feed(given).unwrap().common.etcd() {
+        Err(Exit::Usage(line)) => line,
+        other => panic!("{other:?}"),
+    };
+    assert!(line(&["-etcd.ca=/ca", "-etcd.addr=h:1"]).starts_with("flag -etcd.addr: \"http://h:1\" must be https"));
+    assert!(line(&["-etcd.cert=/cert", "-etcd.addr=https://h:1"]).starts_with("flag -etcd.key: is missing"));
+    assert!(line(&["-etcd.key=/key", "-etcd.addr=https://h:1"]).starts_with("flag -etcd.cert: is missing"));
+    let good = feed(&["-etcd.ca=/ca", "-etcd.addr=https://h:1"]).unwrap().common.etcd();
+    assert_eq!(good.unwrap().endpoints, ["https://h:1"]);
 }
 
 #[test]
@@ -147,12 +217,14 @@ fn last_of_several_wins() {
 fn help_and_version_are_texts() {
     for help in ["-h", "-help", "--help"] {
         let Err(Exit::Text(text)) = feed(&[help]) else { panic!("{help}") };
+        assert!(text.starts_with("Usage: feed [flags]\n\n  -addr <host:port>\n        Where"), "{text}");
         for flag in ["-addr", "-etcd.addr", "-store.url", "-log.format"] {
-            assert!(text.contains(&format!(" {flag} ")), "{flag} in {text}");
+            assert!(text.contains(&format!("\n  {flag} ")), "{flag} in {text}");
         }
-        assert!(!text.contains("--addr"), "{text}");
+        assert!(text.contains("\n  -version\n") && text.contains("\n  -h\n"), "{text}");
+        assert!(!text.contains(" --") && !text.contains("[default: ]"), "{text}");
     }
-    for version in ["-version", "--version", "-V"] {
+    for version in ["-version", "--version"] {
         assert_eq!(feed(&[version]).unwrap_err(), Exit::Text(format!("feed {}", env!("CARGO_PKG_VERSION"))));
     }
 }

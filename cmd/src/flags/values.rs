@@ -7,7 +7,45 @@ use std::{
     time::Duration,
 };
 
+use ::log::LevelFilter;
 use client_core::Balance;
+
+/// The most threads that can be asked for.
+const THREADS_MAX: u16 = 1024;
+
+/// A number of threads; 0 is the command's default.
+///
+/// # Errors
+/// What is no number, or more than 1024.
+pub(super) fn threads(text: &str) -> Result<u16, String> {
+    let threads = text.parse().ok().filter(|threads| *threads <= THREADS_MAX);
+    threads.ok_or_else(|| format!("{text:?} is not a whole number from 0 to {THREADS_MAX}"))
+}
+
+/// A limit, at least 1.
+///
+/// # Errors
+/// What is no number, 0, or more than 4294967295.
+pub(super) fn positive(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {}", u32::MAX))
+}
+
+/// The least level that is logged.
+///
+/// # Errors
+/// What is no level.
+pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "off" => Ok(LevelFilter::Off),
+        "error" => Ok(LevelFilter::Error),
+        "warn" => Ok(LevelFilter::Warn),
+        "info" => Ok(LevelFilter::Info),
+        "debug" => Ok(LevelFilter::Debug),
+        "trace" => Ok(LevelFilter::Trace),
+        _ => Err(format!("{text:?} is not a level (try error, warn, info, debug, trace or off)")),
+    }
+}
 
 /// A length of time as Go writes it: `250ms`, `1s`, `1m30s`, `1.5h`; more than zero, at most 24 h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +73,8 @@ impl FromStr for Period {
                 _ => return Err(wrong()),
             };
             let number: f64 = number.parse().map_err(|_| wrong())?;
-            total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+            let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+            total = total.checked_add(part).ok_or_else(wrong)?;
             rest = tail;
         }
         if text.is_empty() {
@@ -148,6 +187,10 @@ impl FromStr for Endpoints {
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        // What is before it may be a password, and is not repeated.
+        return Err("an address holds no user (use -etcd.user and ETCD_PASSWORD)".into());
+    }
     let (scheme, addr) = text.split_once("://").unwrap_or(("http", text));
     let addr = addr.trim_end_matches('/');
     let valid = matches!(scheme, "http" | "https") && client_core::directory::key::check_addr(addr).is_ok();

@@ -29,7 +29,7 @@ fn help_and_version_go_to_standard_output_with_code_0() {
             let output = run(program, &[help]);
             let text = String::from_utf8(output.stdout).unwrap();
             assert_eq!(output.status.code(), Some(0), "{program} {help}");
-            assert!(text.contains(&format!("{program} [-flag=value ...]")), "{text}");
+            assert!(text.contains(&format!("Usage: {program} [flags]")), "{text}");
         }
         let output = run(program, &["-version"]);
         assert_eq!(output.status.code(), Some(0), "{program}");
