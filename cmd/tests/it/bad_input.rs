@@ -51,7 +51,7 @@ fn each_bad_input_has_its_status_and_nothing_is_stored() {
     assert_eq!(get(port, "/api/feed/get_feeds?user_id=1&size=0").unwrap().json(), serde_json::json!({"feeds": []}));
     assert_eq!(get(port, "/api/feed/get_feeds?user_id=1&size=-3").unwrap().json(), serde_json::json!({"feeds": []}));
 
-    problem(&get(port, "/nowhere").unwrap(), 404, "/nowhere");
+    problem(&get(port, "/nowhere").unwrap(), 404, "no such route");
     problem(&get(port, "/api/feed/../../etc/passwd").unwrap(), 400, "path");
     problem(&get(port, "/api/%00").unwrap(), 404, "");
     let wrong = Http::connect(port).unwrap().request("POST", feed, &[], b"{}").unwrap();
