@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test check fmt clippy doc unit deny needs
+.PHONY: run build test fmt unused clippy doc unit deny needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -13,11 +13,14 @@ build: needs
 	$(CARGO) build --release --locked
 
 # Every check, in the order of what fails fastest.
-test: needs fmt clippy doc unit deny
+test: needs fmt unused clippy doc unit deny
 	@echo "make test: all checks passed"
 
 fmt:
 	$(CARGO) fmt --all --check
+
+unused:
+	.ci/unused-dependencies
 
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -30,7 +33,7 @@ unit:
 
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
 deny:
-	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked --version 0.20.2 cargo-deny; }
 	$(CARGO) deny --locked check bans licenses sources
 
 # protoc builds the messages (ours and etcd's); etcd is the registry, etcdctl is used by the tests.

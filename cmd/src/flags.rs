@@ -19,7 +19,8 @@ use structopt::{
 pub use common::{ClientFlags, CommonFlags};
 pub use gateway::GatewayFlags;
 pub use service::{FeedFlags, ProfileFlags, ServiceFlags, TopicFlags};
-pub use values::{Addr, BalanceName, Endpoints, Format, Percent, Period, Ratio, Size, StoreUrl, Switch};
+pub use values::{Addr, Advertise, BalanceName, Endpoints, Format, Percent, Period, Ratio, Size, StoreUrl, Switch};
+pub(crate) use values::{positive, whole};
 
 use crate::exit::Exit;
 
@@ -88,10 +89,8 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Re
             }
             Some(_) => rewritten.push(format!("--{name}")),
             None if matches!(name, "h" | "help") => rewritten.push("--help".into()),
-            // Said here: clap would print it by itself.
-            None if name == "version" => {
-                return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION"))));
-            }
+            // clap would print the version by itself, and then we once more.
+            None if name == "version" => return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION")))),
             None => match args.next() {
                 Some(value) => rewritten.push(format!("--{name}={}", utf8(value, &format!("flag -{name}: "))?)),
                 None => {
@@ -123,9 +122,8 @@ fn help(text: &str) -> String {
 
 /// What clap says, in one line and with Go's dashes.
 fn explain(program: &str, error: &clap::Error, args: &[String]) -> Exit {
-    match error.kind {
-        ErrorKind::HelpDisplayed => return Exit::Text(help(&error.message)),
-        _ => {}
+    if error.kind == ErrorKind::HelpDisplayed {
+        return Exit::Text(help(&error.message));
     }
     let first = error.message.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     let said = first.trim_start_matches("error:").trim();

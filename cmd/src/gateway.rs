@@ -35,6 +35,7 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
     let cache = flags.discovery_cache.as_deref().map(Cache::open).transpose();
     let cache = cache.map_err(|error| Exit::Usage(format!("flag -discovery.cache: {error}")))?;
     let listener = listen("-http.addr", &flags.http_addr)?;
+    let debug_listener = listen("-debug.addr", &flags.debug_addr)?;
     let bound = listener.local_addr().map_err(lifecycle::failed("cannot listen"))?;
     // What zipkin's users look for.
     let process = Process::start("apigateway", "http", &flags.common, &flags.http_addr)?;
@@ -77,7 +78,7 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
         let body = instances(&callers);
         async move { Ok(body) }
     });
-    process.serve_debug(debug, &flags.debug_addr)?;
+    process.serve_debug(debug, debug_listener);
     ::log::info!("apigateway serves on {bound}");
 
     let (stop, readiness) = (process.stop.clone(), process.readiness.clone());

@@ -111,14 +111,10 @@ impl Process {
         }
     }
 
-    /// Serves the debug port in a task of its own, until the process ends.
-    ///
-    /// # Errors
-    /// See [`listen`].
-    pub fn serve_debug(&self, app: tide::Server<()>, addr: &Addr) -> Result<(), Exit> {
-        let listener = listen("-debug.addr", addr)?;
+    /// Serves the debug port in a task of its own, until the process ends. It was bound before anything started: a port
+    /// that is taken must not be found out by a process that is registered already.
+    pub fn serve_debug(&self, app: tide::Server<()>, listener: std::net::TcpListener) {
         task::spawn(http::serve(listener, app, http::Limits::default(), None, std::future::pending()));
-        Ok(())
     }
 
     /// The last steps: spans and logs go out.

@@ -11,7 +11,7 @@ use std::{
     ffi::OsString,
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -32,6 +32,9 @@ use crate::{
     service::end,
 };
 
+/// How long after the end requests that were due before it are still sent and answered.
+const OVERTIME: Duration = Duration::from_secs(2);
+
 /// An open-loop load generator for the gateway.
 #[derive(Clone, Debug, StructOpt)]
 pub struct Flags {
@@ -42,19 +45,19 @@ pub struct Flags {
     #[structopt(long = "target.allow")]
     pub target_allow: Option<String>,
     /// Requests per second, at most 1000000; 0 is as fast as the connections go
-    #[structopt(long = "rate", default_value = "500")]
+    #[structopt(long = "rate", default_value = "500", parse(try_from_str = rate))]
     pub rate: u32,
     /// How long, at most 1h
     #[structopt(long = "duration", default_value = "10s")]
     pub duration: Period,
     /// Connections, 1 to 10000
-    #[structopt(long = "connections", default_value = "32")]
+    #[structopt(long = "connections", default_value = "32", parse(try_from_str = connections))]
     pub connections: u16,
     /// Percent of requests that create a feed, each with an id of its own
     #[structopt(long = "writes", default_value = "0")]
     pub writes: Percent,
     /// Users that requests are about
-    #[structopt(long = "users", default_value = "100")]
+    #[structopt(long = "users", default_value = "100", parse(try_from_str = flags::positive))]
     pub users: u32,
     /// GET this path instead of users' feeds
     #[structopt(long = "path")]
@@ -63,8 +66,20 @@ pub struct Flags {
     #[structopt(long = "json", parse(from_os_str))]
     pub json: Option<std::path::PathBuf>,
     /// Threads that send
-    #[structopt(long = "threads", default_value = "1")]
+    #[structopt(long = "threads", default_value = "1", parse(try_from_str = threads))]
     pub threads: u16,
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    flags::whole(text, 0..=1_000_000)
+}
+
+fn connections(text: &str) -> Result<u16, String> {
+    flags::whole(text, 1..=10_000)
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    flags::whole(text, 1..=256)
 }
 
 /// The command `load`.
@@ -74,7 +89,7 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "load",
         flags::parse("load", args).and_then(|flags: Flags| {
             let addr = target(&flags)?;
-            lifecycle::run(flags.threads.max(1).into(), 1, async |_| {
+            lifecycle::run(flags.threads.into(), 1, async |_| {
                 let report = run(&flags, &addr).await;
                 let text = report.table();
                 if let Some(path) = &flags.json {
@@ -90,17 +105,8 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The address to load, if it may be.
 fn target(flags: &Flags) -> Result<String, Exit> {
     let wrong = |flag: &str, why: &str| Err(Exit::Usage(format!("flag -{flag}: {why}")));
-    if flags.rate > 1_000_000 {
-        return wrong("rate", "must be at most 1000000");
-    }
     if flags.duration.0 > Duration::from_secs(3600) {
         return wrong("duration", "must be at most 1h");
-    }
-    if !(1..=10_000).contains(&flags.connections) {
-        return wrong("connections", "must be 1 to 10000");
-    }
-    if flags.users == 0 {
-        return wrong("users", "must be at least 1");
     }
     let addr = flags.target.strip_prefix("http://").unwrap_or(&flags.target).trim_end_matches('/');
     if check_addr(addr).is_err() {
@@ -126,6 +132,15 @@ struct Shared {
     given: AtomicU64,
     /// The next feed's id.
     id: AtomicI64,
+    /// One for all: a histogram for each of ten thousand connections would fill the memory.
+    report: Mutex<Report>,
+}
+
+impl Shared {
+    /// Nothing in there is ever left half done, whoever panicked.
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn run(flags: &Flags, addr: &str) -> Report {
@@ -140,26 +155,27 @@ async fn run(flags: &Flags, addr: &str) -> Report {
         end: started + flags.duration.0,
         given: AtomicU64::new(0),
         id: AtomicI64::new(i64::try_from(seconds).unwrap_or_default() * 1_000_000_000),
+        report: Mutex::new(Report::new(flags.rate)),
     });
     let workers: Vec<_> = (0..flags.connections).map(|_| task::spawn(work(Arc::clone(&shared)))).collect();
-    let mut report = Report::new(flags.rate);
     for worker in workers {
-        report.add(&worker.await);
+        worker.await;
     }
-    report.finish(started.elapsed())
+    let planned = shared.shape.planned(flags.duration.0);
+    shared.report().clone().finish(started.elapsed(), planned)
 }
 
 /// One connection's share of the requests.
-async fn work(shared: Arc<Shared>) -> Report {
-    let mut report = Report::new(shared.shape.rate);
+async fn work(shared: Arc<Shared>) {
     let mut connection = Connection::new(&shared.addr);
     loop {
         let number = shared.given.fetch_add(1, Ordering::Relaxed);
-        let due = shared.shape.due(number).map_or_else(Instant::now, |after| shared.started + after);
-        if due >= shared.end {
-            return report;
-        }
         let now = Instant::now();
+        let due = shared.shape.due(number).map_or(now, |after| shared.started + after);
+        // A gateway that cannot keep up must not make the run longer; what was never sent is told.
+        if due >= shared.end || now >= shared.end + OVERTIME {
+            return;
+        }
         if due > now {
             task::sleep(due - now).await;
         }
@@ -170,8 +186,9 @@ async fn work(shared: Arc<Shared>) -> Report {
         } else {
             Request::Get { path: shared.path.as_deref(), user: shared.shape.user(number) }
         };
-        let answer = connection.send(&request).await;
-        report.record(write, due.elapsed(), answer);
+        let left = (shared.end + OVERTIME).saturating_duration_since(Instant::now());
+        let answer = connection.send(&request, left).await;
+        shared.report().record(write, due.elapsed(), answer);
     }
 }
 

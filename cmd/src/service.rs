@@ -3,7 +3,7 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc, thread};
 
 use client_core::{
-    Parts, Service,
+    Config, Parts, Service,
     directory::{Endpoint, ServiceName, registrar},
 };
 use proto::{
@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 
 use crate::{
     exit::Exit,
-    flags::{self, Addr, ClientFlags, FeedFlags, ProfileFlags, ServiceFlags, StoreUrl, TopicFlags},
+    flags::{self, Addr, FeedFlags, ProfileFlags, ServiceFlags, StoreUrl, TopicFlags},
     lifecycle::{self, DEREGISTER_MAX, NOTICE, Process, failed, listen, stopped},
 };
 
@@ -54,9 +54,10 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "profile",
         flags::parse("profile", args).and_then(|flags: ProfileFlags| {
+            let config = flags.client.config()?;
             run(client_profile::SERVICE, &flags.service(), async |process| {
                 let StoreUrl::Memory = flags.own.store_url;
-                let feeds = client_feed::FeedClient::new(&parts(&flags.client, &flags.service(), process)?);
+                let feeds = client_feed::FeedClient::new(&parts(config, &flags.service(), process)?);
                 let caller = feeds.caller().clone();
                 // Known and shown, but not required: a profile is answered without its feeds, too.
                 process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
@@ -68,9 +69,9 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What the client packages of a service are made from.
-fn parts(client: &ClientFlags, flags: &ServiceFlags, process: &Process) -> Result<Parts, Exit> {
+fn parts(config: Config, flags: &ServiceFlags, process: &Process) -> Result<Parts, Exit> {
     Ok(Parts {
-        config: client.config()?,
+        config,
         directory: client_core::Directory::Etcd { etcd: flags.common.etcd()?, cache: None },
         tls: flags.common.tls()?,
         monitor: process.monitor.clone(),
@@ -109,9 +110,10 @@ async fn serve(
     // All that can be wrong with the flags is said before the log starts.
     let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
     let listener = listen("-addr", &flags.addr)?;
+    let debug = listen("-debug.addr", &flags.debug_addr)?;
     let bound = listener.local_addr().map_err(failed("cannot listen"))?;
     let addr = match &flags.own.advertise_addr {
-        Some(addr) => addr.to_string(),
+        Some(addr) => addr.with_port(bound.port()),
         None => advertised(&flags.addr, Some(bound.port())).unwrap_or_else(|| format!("127.0.0.1:{}", bound.port())),
     };
     let process = Process::start(service.name, service.name, &flags.common, &flags.addr)?;
@@ -132,7 +134,7 @@ async fn serve(
     let registrar = registrar::register(etcd, name, &endpoint, process.monitor.registration(service.name));
     let status = registrar.status();
     process.readiness.add("registry", move || status.ready());
-    process.serve_debug(process.debug_app(&flags.common), &flags.debug_addr)?;
+    process.serve_debug(process.debug_app(&flags.common), debug);
 
     stopped(&process.stop).await;
     process.readiness.drain();

@@ -2,33 +2,44 @@
 //!
 //! ```text
 //!   plan.rs    which processes, on which ports, in which order
+//!   passed.rs  the flags that are handed on to them
 //!   child.rs   one process: started, its lines prefixed, started again when it dies
+//!   tie.rs     ends it when up is gone
 //!   probe.rs   is it ready? (its debug port)
+//!   screen.rs  their lines, on standard output
 //!   here       start all, say when it is ready, stop in order
 //! ```
 //!
 //! Stop order: the gateway first, so that nothing new comes in; then the services; then etcd. Children are in process
-//! groups of their own, so that Ctrl-C reaches them in this order and not all at once. If `up` itself is killed with
-//! SIGKILL its children stay: nothing can be done about that from here.
+//! groups of their own, so that Ctrl-C reaches them in this order and not all at once. If `up` itself is killed, the
+//! kernel asks all of them to end at once.
 
 mod child;
+mod passed;
 mod plan;
 mod probe;
+mod screen;
+mod tie;
 
 use std::{
     ffi::OsString,
-    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use structopt::StructOpt;
 
+pub use self::passed::Passed;
 use self::{
     child::Child,
     plan::{Plan, Role},
+    screen::{Lines, Screen},
 };
 use crate::{
     exit::Exit,
@@ -42,17 +53,20 @@ const TICK: Duration = Duration::from_millis(50);
 /// How much longer than the drain a child may take before it is killed.
 const GRACE: Duration = Duration::from_secs(4);
 
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
 /// The whole system on this machine: etcd, feed, profile, topic and the gateway.
 #[derive(Clone, Debug, StructOpt)]
 pub struct Flags {
-    /// Instances of feed
-    #[structopt(long = "feed", default_value = "1")]
+    /// Instances of feed, at most 50
+    #[structopt(long = "feed", default_value = "1", parse(try_from_str = instances))]
     pub feed: u16,
-    /// Instances of profile
-    #[structopt(long = "profile", default_value = "1")]
+    /// Instances of profile, at most 50
+    #[structopt(long = "profile", default_value = "1", parse(try_from_str = instances))]
     pub profile: u16,
-    /// Instances of topic
-    #[structopt(long = "topic", default_value = "1")]
+    /// Instances of topic, at most 50
+    #[structopt(long = "topic", default_value = "1", parse(try_from_str = instances))]
     pub topic: u16,
     /// Where HTTP is served, host:port
     #[structopt(long = "http.addr", default_value = ":8080")]
@@ -66,121 +80,99 @@ pub struct Flags {
     /// How long a stop waits for what is being answered
     #[structopt(long = "drain.timeout", default_value = "10s")]
     pub drain_timeout: Period,
-    /// Passed on: zipkin's address
-    #[structopt(long = "zipkin.addr")]
-    pub zipkin_addr: Option<String>,
-    /// Passed on: the share of traces that is kept
-    #[structopt(long = "zipkin.sample")]
-    pub zipkin_sample: Option<String>,
-    /// Passed on: the least level that is logged
-    #[structopt(long = "log.level")]
-    pub log_level: Option<String>,
-    /// Passed on: how log lines look
-    #[structopt(long = "log.format")]
-    pub log_format: Option<String>,
-    /// Passed on to gateway and profile: how the next instance is chosen
-    #[structopt(long = "client.balance")]
-    pub client_balance: Option<String>,
+    /// What is handed on.
+    #[structopt(flatten)]
+    pub passed: Passed,
 }
 
-/// What the supervisor hears.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A child wrote a line.
-    Line {
-        /// Its name.
-        name: String,
-        /// The line, without its end.
-        text: String,
-    },
-    /// Somebody wants it to stop.
-    Stop,
+fn instances(text: &str) -> Result<u16, String> {
+    flags::whole(text, 0..=50)
 }
 
 /// The command `up`.
 #[must_use]
 pub fn up(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    if args.get(1).is_some_and(|first| first == tie::TIED) {
+        return tie::become_program(args.into_iter().skip(2)).report("up");
+    }
     end("up", flags::parse("up", args).and_then(|flags: Flags| run(&flags)))
 }
 
 fn run(flags: &Flags) -> Result<(), Exit> {
-    let (send, events) = channel();
-    let stop = send.clone();
+    let plan = plan::make(flags, plan::is_free)?;
+    if flags.etcd_addr.is_none() {
+        plan::make_folder(flags)?;
+    }
+    let (stopping, supervisor) = (Arc::new(AtomicBool::new(false)), thread::current());
+    let asked = Arc::clone(&stopping);
     on_stop(move || {
-        let _ = stop.send(Event::Stop);
+        asked.store(true, Ordering::SeqCst);
+        supervisor.unpark();
     })
     .map_err(failed("cannot take signals"))?;
-    let plan = plan::make(flags, plan::is_free)?;
-    let mut up = Up { screen: Screen::new(&plan), events, stopping: false };
+    let width = plan.processes.iter().map(|process| process.name.len()).max().unwrap_or_default();
+    let screen = Screen::start(width).map_err(failed("cannot start a thread"))?;
+    let up = Up { lines: screen.lines().clone(), stopping };
     for note in &plan.notes {
-        up.screen.say("up", note);
+        up.lines.say("up", note);
     }
     let mut children = Vec::new();
-    let ended = up.work(plan, &mut children, &send, flags);
+    let ended = up.work(plan, &mut children, flags);
     up.stop(&mut children, flags.drain_timeout.0 + GRACE);
+    drop((up, children));
+    screen.finish(LAST_LINES);
     ended
 }
 
 struct Up {
-    screen: Screen,
-    events: Receiver<Event>,
-    stopping: bool,
+    lines: Lines,
+    stopping: Arc<AtomicBool>,
 }
 
 impl Up {
     /// Starts all and keeps them running until told to stop.
-    fn work(&mut self, plan: Plan, children: &mut Vec<Child>, send: &Sender<Event>, flags: &Flags) -> Result<(), Exit> {
-        let (http, gateway) = (plan.http.clone(), plan.gateway_debug);
-        let etcd: Vec<_> = plan.processes.iter().filter(|process| process.role == Role::Etcd).cloned().collect();
-        let rest: Vec<_> = plan.processes.into_iter().filter(|process| process.role != Role::Etcd).collect();
+    fn work(&self, plan: Plan, children: &mut Vec<Child>, flags: &Flags) -> Result<(), Exit> {
+        let (http, gateway) = (plan.http, plan.gateway_debug);
+        let (etcd, rest): (Vec<_>, Vec<_>) = plan.processes.into_iter().partition(|process| process.role == Role::Etcd);
         for process in etcd {
             let ready = process.ready.clone();
-            children.push(Child::start(process, send).map_err(Exit::Failed)?);
-            self.until(children, || probe::is_ready(&ready))?;
+            children.push(Child::start(process, &self.lines).map_err(Exit::Failed)?);
+            self.until(children, || probe::is_ready(&ready));
         }
         for process in rest {
-            children.push(Child::start(process, send).map_err(Exit::Failed)?);
+            children.push(Child::start(process, &self.lines).map_err(Exit::Failed)?);
         }
         let wanted = [("feed", flags.feed), ("profile", flags.profile), ("topic", flags.topic)];
         let ready: Vec<_> = children.iter().map(|child| child.process.ready.clone()).collect();
-        self.until(children, || ready.iter().all(probe::is_ready) && probe::connected(gateway, &wanted))?;
-        if !self.stopping {
-            self.screen.welcome(&http, children);
+        self.until(children, || ready.iter().all(probe::is_ready) && probe::connected(gateway, &wanted));
+        if !self.is_stopping() {
+            self.welcome(&http, children);
         }
-        self.until(children, || false)
-    }
-
-    /// Passes lines on and starts the dead again, until `done`, or told to stop.
-    fn until(&mut self, children: &mut [Child], mut done: impl FnMut() -> bool) -> Result<(), Exit> {
-        let mut asked = Instant::now();
-        while !self.stopping {
-            self.hear();
-            for child in children.iter_mut() {
-                for note in child.look(Instant::now()).map_err(Exit::Failed)? {
-                    self.screen.say("up", &note);
-                }
-            }
-            if asked.elapsed() >= TICK {
-                asked = Instant::now();
-                if done() {
-                    break;
-                }
-            }
-        }
+        self.until(children, || false);
         Ok(())
     }
 
-    /// One event, or a tick without one.
-    fn hear(&mut self) {
-        match self.events.recv_timeout(TICK) {
-            Ok(Event::Line { name, text }) => self.screen.say(&name, &text),
-            Ok(Event::Stop) => self.stopping = true,
-            Err(_) => {}
+    /// Starts the dead again, until `done`, or told to stop.
+    fn until(&self, children: &mut [Child], mut done: impl FnMut() -> bool) {
+        while !self.is_stopping() {
+            for child in children.iter_mut() {
+                child.look(Instant::now());
+            }
+            if done() {
+                break;
+            }
+            // A stop signal ends the wait.
+            thread::park_timeout(TICK);
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     /// Gateway, then services, then etcd; whoever takes longer than `limit` is killed.
-    fn stop(&mut self, children: &mut [Child], limit: Duration) {
+    fn stop(&self, children: &mut [Child], limit: Duration) {
         for role in [Role::Gateway, Role::Service, Role::Etcd] {
             let mut group: Vec<_> = children.iter_mut().filter(|child| child.process.role == role).collect();
             for child in &mut group {
@@ -193,45 +185,16 @@ impl Up {
                         child.kill();
                     }
                 }
-                self.hear();
+                thread::park_timeout(TICK);
             }
         }
-        while let Ok(Event::Line { name, text }) = self.events.recv_timeout(TICK) {
-            self.screen.say(&name, &text);
-        }
-        self.screen.say("up", "all stopped");
-    }
-}
-
-/// Standard output: every line with the name of who said it.
-struct Screen {
-    width: usize,
-    terminal: bool,
-}
-
-impl Screen {
-    fn new(plan: &Plan) -> Self {
-        let width = plan.processes.iter().map(|process| process.name.len()).max().unwrap_or_default();
-        Self { width, terminal: io::stdout().is_terminal() }
-    }
-
-    fn say(&self, name: &str, text: &str) {
-        let width = self.width;
-        let prefix = if self.terminal {
-            // One colour a name: any will do, as long as it stays.
-            let color = 31 + name.bytes().fold(0u32, |sum, byte| sum + u32::from(byte)) % 6;
-            format!("\u{1b}[{color}m{name:width$} |\u{1b}[0m ")
-        } else {
-            format!("{name:width$} | ")
-        };
-        // Nobody may be reading; the system runs all the same.
-        let _ = writeln!(io::stdout(), "{prefix}{text}");
+        self.lines.say("up", "all stopped");
     }
 
     fn welcome(&self, http: &str, children: &[Child]) {
-        self.say("up", "ready");
+        self.lines.say("up", "ready");
         for child in children {
-            self.say("up", &format!("  {:12} {}", child.process.name, child.process.shown));
+            self.lines.say("up", format!("  {:12} {}", child.process.name, child.process.shown));
         }
         for line in [
             "try, in another terminal:".to_owned(),
@@ -244,7 +207,7 @@ impl Screen {
             format!("  curl -XGET \"{http}/api/feed/get_feeds?user_id=123&&size=2\""),
             "Ctrl-C stops everything".to_owned(),
         ] {
-            self.say("up", &line);
+            self.lines.say("up", line);
         }
     }
 }

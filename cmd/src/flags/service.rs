@@ -2,7 +2,7 @@
 
 use structopt::StructOpt;
 
-use super::{Addr, ClientFlags, CommonFlags, StoreUrl};
+use super::{Addr, Advertise, ClientFlags, CommonFlags, StoreUrl};
 
 /// What the three services have in common.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct OwnFlags {
     pub store_url: StoreUrl,
     /// The address that is registered, host:port; default: the host of -addr, else this machine's first IPv4 address
     #[structopt(long = "advertise.addr", value_name = "host:port")]
-    pub advertise_addr: Option<Addr>,
+    pub advertise_addr: Option<Advertise>,
 }
 
 macro_rules! service_flags {

@@ -214,6 +214,16 @@ fn last_of_several_wins() {
 }
 
 #[test]
+fn advertised_address_names_a_host_and_may_leave_the_port_to_the_listener() {
+    let of = |text: &str| text.parse::<Advertise>().map(|addr| addr.with_port(9));
+    assert_eq!(of("10.0.0.5:8082"), Ok("10.0.0.5:8082".into()));
+    assert_eq!(of("[::1]:0"), Ok("[::1]:9".into()));
+    for bad in [":8082", "0.0.0.0:8082", "[::]:8082", "host"] {
+        assert!(of(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn help_and_version_are_texts() {
     for help in ["-h", "-help", "--help"] {
         let Err(Exit::Text(text)) = feed(&[help]) else { panic!("{help}") };

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs as _},
+    ops::RangeInclusive,
     str::FromStr,
     time::Duration,
 };
@@ -13,22 +14,31 @@ use client_core::Balance;
 /// The most threads that can be asked for.
 const THREADS_MAX: u16 = 1024;
 
+/// A whole number within `range`.
+///
+/// # Errors
+/// What is no number, or outside.
+pub(crate) fn whole<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("{text:?} is not a whole number from {} to {}", range.start(), range.end()))
+}
+
 /// A number of threads; 0 is the command's default.
 ///
 /// # Errors
 /// What is no number, or more than 1024.
 pub(super) fn threads(text: &str) -> Result<u16, String> {
-    let threads = text.parse().ok().filter(|threads| *threads <= THREADS_MAX);
-    threads.ok_or_else(|| format!("{text:?} is not a whole number from 0 to {THREADS_MAX}"))
+    whole(text, 0..=THREADS_MAX.into())
 }
 
 /// A limit, at least 1.
 ///
 /// # Errors
 /// What is no number, 0, or more than 4294967295.
-pub(super) fn positive(text: &str) -> Result<u32, String> {
-    let limit = text.parse().ok().filter(|limit| *limit > 0);
-    limit.ok_or_else(|| format!("{text:?} is not a whole number from 1 to {}", u32::MAX))
+pub(crate) fn positive(text: &str) -> Result<u32, String> {
+    whole(text, 1..=u32::MAX.into())
 }
 
 /// The least level that is logged.
@@ -166,6 +176,31 @@ impl Addr {
         };
         let addrs: Vec<_> = (host.trim_matches(['[', ']']), self.port).to_socket_addrs()?.collect();
         TcpListener::bind(addrs.as_slice())
+    }
+}
+
+/// Where others reach this process: `host:port`; port 0 stands for the one that was bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise(Addr);
+
+impl FromStr for Advertise {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let addr: Addr = text.parse()?;
+        if addr.host().is_none() {
+            return Err(format!("{text:?} names no host that others can reach (try 10.0.0.5:8082)"));
+        }
+        Ok(Self(addr))
+    }
+}
+
+impl Advertise {
+    /// The address to register, for a process that listens on the port `bound`.
+    #[must_use]
+    pub fn with_port(&self, bound: u16) -> String {
+        let port = if self.0.port == 0 { bound } else { self.0.port };
+        Addr { host: self.0.host.clone(), port }.to_string()
     }
 }
 

@@ -40,8 +40,9 @@ impl Connection {
         Self { addr: addr.to_owned(), sender: None }
     }
 
-    pub(super) async fn send(&mut self, request: &Request<'_>) -> Answer {
-        match timeout(ANSWER_MAX, self.exchange(request)).await {
+    /// Sends, and waits for the answer, at most for `limit`.
+    pub(super) async fn send(&mut self, request: &Request<'_>, limit: Duration) -> Answer {
+        match timeout(limit.min(ANSWER_MAX), self.exchange(request)).await {
             Ok(Some(answer)) => answer,
             Ok(None) | Err(_) => {
                 self.sender = None;

@@ -26,6 +26,12 @@ impl Shape {
         (self.rate > 0).then(|| Duration::from_nanos(number.saturating_mul(1_000_000_000) / u64::from(self.rate)))
     }
 
+    /// How many requests are due within `duration`; none are told beforehand in a closed loop.
+    pub(super) fn planned(&self, duration: Duration) -> u64 {
+        let nanos = duration.as_nanos() * u128::from(self.rate);
+        u64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+    }
+
     /// Writes are spread evenly: after `n` requests, `n * writes / 100` of them were writes.
     pub(super) fn is_write(&self, number: u64) -> bool {
         let writes = u64::from(self.writes);
@@ -38,7 +44,7 @@ impl Shape {
 }
 
 /// Latencies and answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Report {
     rate: u32,
     reads: Option<Histogram<u64>>,
@@ -46,6 +52,8 @@ pub(super) struct Report {
     statuses: BTreeMap<u16, u64>,
     degraded: u64,
     broken: u64,
+    /// Due, and not sent before the run was over.
+    unsent: u64,
     elapsed: Duration,
 }
 
@@ -60,6 +68,7 @@ impl Report {
             statuses: BTreeMap::new(),
             degraded: 0,
             broken: 0,
+            unsent: 0,
             elapsed: Duration::ZERO,
         }
     }
@@ -78,22 +87,10 @@ impl Report {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
-        for (into, from) in [(&mut self.reads, &other.reads), (&mut self.writes, &other.writes)] {
-            if let (Some(into), Some(from)) = (into, from) {
-                // Same bounds: this cannot fail.
-                let _ = into.add(from);
-            }
-        }
-        for (code, count) in &other.statuses {
-            *self.statuses.entry(*code).or_default() += count;
-        }
-        self.degraded += other.degraded;
-        self.broken += other.broken;
-    }
-
-    pub(super) fn finish(mut self, elapsed: Duration) -> Self {
+    /// The report of a run in which `planned` requests were due.
+    pub(super) fn finish(mut self, elapsed: Duration, planned: u64) -> Self {
         self.elapsed = elapsed;
+        self.unsent = planned.saturating_sub(self.total());
         self
     }
 
@@ -120,7 +117,14 @@ impl Report {
             if self.rate > 0 { format!(" (asked for {})", self.rate) } else { String::new() },
         );
         let statuses: Vec<_> = self.statuses.iter().map(|(code, count)| format!("{code}: {count}")).collect();
-        let _ = writeln!(text, "answers  {}; degraded: {}; none: {}", statuses.join(", "), self.degraded, self.broken);
+        let _ = writeln!(
+            text,
+            "answers  {}; degraded: {}; none: {}; never sent: {}",
+            statuses.join(", "),
+            self.degraded,
+            self.broken,
+            self.unsent
+        );
         let _ = writeln!(
             text,
             "{:8} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}  (ms)",
@@ -163,6 +167,7 @@ impl Report {
             "statuses": statuses,
             "degraded": self.degraded,
             "broken": self.broken,
+            "unsent": self.unsent,
         });
         if let Value::Object(fields) = &mut value {
             fields.extend(self.kinds().map(|(name, histogram)| (name.to_owned(), latency(histogram))));
@@ -183,18 +188,21 @@ mod tests {
         assert_eq!((0..1000).filter(|number| shape.is_write(*number)).count(), 200);
         assert_eq!((0..4).map(|number| shape.user(number)).collect::<Vec<_>>(), [1, 2, 3, 1]);
         assert_eq!(Shape { rate: 0, ..shape }.due(7), None);
+        for (millis, planned) in [(1000, 500), (1001, 501), (1002, 501), (0, 0)] {
+            assert_eq!(shape.planned(Duration::from_millis(millis)), planned);
+        }
         assert!((0..100).all(|number| !Shape { writes: 0, ..shape }.is_write(number)));
         assert!((0..100).all(|number| Shape { writes: 100, ..shape }.is_write(number)));
     }
 
     #[test]
     fn report_counts_each_answer_once() {
-        let (mut one, mut two) = (Report::new(10), Report::new(10));
-        one.record(false, Duration::from_millis(2), Answer::Status { code: 200, degraded: true });
-        two.record(true, Duration::from_millis(4), Answer::Broken);
-        two.record(false, Duration::from_secs(3600), Answer::Status { code: 503, degraded: false });
-        one.add(&two);
-        let json = one.finish(Duration::from_secs(1)).json();
+        let mut report = Report::new(10);
+        report.record(false, Duration::from_millis(2), Answer::Status { code: 200, degraded: true });
+        report.record(true, Duration::from_millis(4), Answer::Broken);
+        report.record(false, Duration::from_secs(3600), Answer::Status { code: 503, degraded: false });
+        let json = report.finish(Duration::from_secs(1), 10).json();
+        assert_eq!(json.pointer("/unsent"), Some(&json!(7)));
         assert_eq!(json.pointer("/requests"), Some(&json!(3)));
         assert_eq!(json.pointer("/statuses"), Some(&json!({"200": 1, "503": 1})));
         assert_eq!((json.pointer("/degraded"), json.pointer("/broken")), (Some(&json!(1)), Some(&json!(1))));

@@ -3,8 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
-    process::{self, Command, ExitStatus, Stdio},
-    sync::mpsc::Sender,
+    process::{self, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -12,10 +11,12 @@ use std::{
 use client_core::backoff::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Event, plan::Process};
+use super::{plan::Process, screen::Lines, tie};
 
 /// Between restarts: 100 ms, doubling to 5 s.
 const RESTART: Backoff = Backoff { base: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(5) };
+/// The longest line that is passed on in one piece, in bytes.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 /// A process that lived this long starts afresh with its waits.
 const HEALTHY: Duration = Duration::from_secs(10);
 
@@ -23,7 +24,7 @@ const HEALTHY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) process: Process,
-    send: Sender<Event>,
+    lines: Lines,
     state: State,
     failures: u32,
 }
@@ -36,28 +37,40 @@ enum State {
 }
 
 impl Child {
-    pub(crate) fn start(process: Process, send: &Sender<Event>) -> Result<Self, String> {
-        let state = spawn(&process, send)?;
-        Ok(Self { process, send: send.clone(), state, failures: 0 })
+    pub(crate) fn start(process: Process, lines: &Lines) -> Result<Self, String> {
+        let state = spawn(&process, lines)?;
+        Ok(Self { process, lines: lines.clone(), state, failures: 0 })
     }
 
-    /// Notices an end, and starts the process again when its wait is over; tells what happened.
-    pub(crate) fn look(&mut self, now: Instant) -> Result<Vec<String>, String> {
-        let mut notes = Vec::new();
+    /// Notices an end, and starts the process again when its wait is over.
+    pub(crate) fn look(&mut self, now: Instant) {
         match &mut self.state {
             State::Running { child, since } => {
-                if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-                    self.failures = if now.saturating_duration_since(*since) > HEALTHY { 0 } else { self.failures };
-                    let wait = RESTART.bound(self.failures);
-                    self.failures += 1;
-                    notes.push(format!("{} ended ({}), starts again in {wait:?}", self.process.name, words(status)));
-                    self.state = State::Waiting { until: now + wait };
+                let ended = match child.try_wait() {
+                    Ok(None) => return,
+                    Ok(Some(status)) => words(status),
+                    Err(error) => error.to_string(),
+                };
+                if now.saturating_duration_since(*since) > HEALTHY {
+                    self.failures = 0;
                 }
+                self.wait(now, &format!("ended ({ended})"));
             }
-            State::Waiting { until } if now >= *until => self.state = spawn(&self.process, &self.send)?,
+            State::Waiting { until } if now >= *until => match spawn(&self.process, &self.lines) {
+                Ok(state) => self.state = state,
+                // Its file may be about to be replaced, or the system short of something.
+                Err(why) => self.wait(now, &why),
+            },
             State::Waiting { .. } | State::Ended => {}
         }
-        Ok(notes)
+    }
+
+    /// Has it started again, later after each failure.
+    fn wait(&mut self, now: Instant, why: &str) {
+        let wait = RESTART.bound(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.lines.say("up", format!("{} {why}, starts again in {wait:?}", self.process.name));
+        self.state = State::Waiting { until: now + wait };
     }
 
     /// Asks it to end, and does not start it again.
@@ -99,8 +112,8 @@ impl Drop for Child {
     }
 }
 
-fn spawn(process: &Process, send: &Sender<Event>) -> Result<State, String> {
-    let mut child = Command::new(&process.program)
+fn spawn(process: &Process, lines: &Lines) -> Result<State, String> {
+    let mut child = tie::command(&process.program)
         .args(&process.args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -109,24 +122,21 @@ fn spawn(process: &Process, send: &Sender<Event>) -> Result<State, String> {
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", process.program.display()))?;
     if let Some(out) = child.stdout.take() {
-        pass_on(out, process.name.clone(), send.clone());
+        pass_on(out, process.name.clone(), lines.clone());
     }
     if let Some(err) = child.stderr.take() {
-        pass_on(err, process.name.clone(), send.clone());
+        pass_on(err, process.name.clone(), lines.clone());
     }
     Ok(State::Running { child, since: Instant::now() })
 }
 
 /// Reads lines until the process closes its end.
-fn pass_on(from: impl Read + Send + 'static, name: String, send: Sender<Event>) {
+fn pass_on(from: impl Read + Send + 'static, name: String, lines: Lines) {
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
-        while matches!(from.read_until(b'\n', &mut line), Ok(1..)) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            if send.send(Event::Line { name: name.clone(), text }).is_err() {
-                return;
-            }
+        while matches!(from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(1..)) {
+            lines.say(&name, String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
     });

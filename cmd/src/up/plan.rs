@@ -2,14 +2,18 @@
 
 use std::{
     env,
+    ffi::{OsStr, OsString},
     fs::DirBuilder,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
 };
 
-use super::{Flags, probe::Ready};
-use crate::exit::Exit;
+use super::{Flags, passed::Group, probe::Ready};
+use crate::{
+    exit::Exit,
+    flags::{self, ClientFlags, CommonFlags, FeedFlags, GatewayFlags, ProfileFlags, TopicFlags},
+};
 
 /// What a process is, which decides when it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +81,10 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
                 format!("-debug.addr=127.0.0.1:{debug}"),
             ];
             args.extend(shared(flags, &etcd));
-            args.extend((name == "profile").then(|| balance(flags)).flatten());
+            args.extend(flags.passed.args(&[Group::All, Group::Services]));
+            if name == "profile" {
+                args.extend(flags.passed.args(&[Group::Clients]));
+            }
             processes.push(Process {
                 name: name_of,
                 role: Role::Service,
@@ -93,7 +100,7 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
     let bind = flags.http_addr.host().unwrap_or_default();
     let mut args = vec![format!("-http.addr={bind}:{http}"), format!("-debug.addr=127.0.0.1:{gateway_debug}")];
     args.extend(shared(flags, &etcd));
-    args.extend(balance(flags));
+    args.extend(flags.passed.args(&[Group::All, Group::Clients, Group::Gateway]));
     processes.push(Process {
         name: "apigateway".into(),
         role: Role::Gateway,
@@ -102,6 +109,7 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
         ready: Ready::Debug(gateway_debug),
         shown: format!("{url}, http://127.0.0.1:{gateway_debug}/instances"),
     });
+    processes.iter().try_for_each(Process::check)?;
     Ok(Plan { processes, notes: ports.notes, http: url, gateway_debug })
 }
 
@@ -112,12 +120,6 @@ fn etcd(flags: &Flags, ports: &mut Ports<impl Fn(u16) -> bool>) -> Result<Proces
         )
     })?;
     let data = flags.data_dir.join("etcd");
-    // As etcd recommends, for nobody else to read.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&data)
-        .map_err(|error| Exit::Failed(format!("-data.dir: cannot make {}: {error}", data.display())))?;
     let (client, peer) = (ports.take(2379, "etcd"), ports.take(2380, "etcd's peer port"));
     let (client, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     let args = [
@@ -141,21 +143,48 @@ fn etcd(flags: &Flags, ports: &mut Ports<impl Fn(u16) -> bool>) -> Result<Proces
     })
 }
 
-/// The flags that every process of ours gets.
-fn shared(flags: &Flags, etcd: &str) -> Vec<String> {
-    let passed = [
-        ("zipkin.addr", &flags.zipkin_addr),
-        ("zipkin.sample", &flags.zipkin_sample),
-        ("log.level", &flags.log_level),
-        ("log.format", &flags.log_format),
-    ];
-    let own = [format!("-etcd.addr={etcd}"), format!("-drain.timeout={}ms", flags.drain_timeout.0.as_millis())];
-    let passed = passed.into_iter().filter_map(|(flag, value)| value.as_ref().map(|value| format!("-{flag}={value}")));
-    own.into_iter().chain(passed).collect()
+/// Makes the folder that etcd keeps its data in.
+///
+/// # Errors
+/// The system refused it.
+pub(crate) fn make_folder(flags: &Flags) -> Result<(), Exit> {
+    let data = flags.data_dir.join("etcd");
+    // As etcd recommends, for nobody else to read.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&data);
+    made.map_err(|error| Exit::Failed(format!("-data.dir: cannot make {}: {error}", data.display())))
 }
 
-fn balance(flags: &Flags) -> Option<String> {
-    flags.client_balance.as_ref().map(|balance| format!("-client.balance={balance}"))
+/// What every process of ours is told by `up` itself.
+fn shared(flags: &Flags, etcd: &str) -> [String; 2] {
+    [format!("-etcd.addr={etcd}"), format!("-drain.timeout={}ms", flags.drain_timeout.0.as_millis())]
+}
+
+impl Process {
+    /// Whether the process will take its flags; asked before anything starts, since it would only die of them again and
+    /// again.
+    fn check(&self) -> Result<(), Exit> {
+        let name = self.program.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let args = || [name.to_owned()].into_iter().chain(self.args.iter().cloned()).map(OsString::from);
+        match name {
+            "feed" => flags::parse("feed", args()).and_then(|flags: FeedFlags| usable(&flags.common, None)),
+            "topic" => flags::parse("topic", args()).and_then(|flags: TopicFlags| usable(&flags.common, None)),
+            "profile" => {
+                let flags: ProfileFlags = flags::parse("profile", args())?;
+                usable(&flags.common, Some(&flags.client))
+            }
+            "apigateway" => {
+                let flags: GatewayFlags = flags::parse("apigateway", args())?;
+                usable(&flags.common, Some(&flags.client))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn usable(common: &CommonFlags, client: Option<&ClientFlags>) -> Result<(), Exit> {
+    common.etcd()?;
+    common.tls()?;
+    client.map_or(Ok(()), |client| client.config().map(drop))
 }
 
 /// The binary that lies beside this one.

@@ -23,7 +23,7 @@ fn each_bad_input_has_its_status_and_nothing_is_stored() {
 
     problem(&create(b""), 400, "empty");
     problem(&create(b"{\"id\": 1,"), 400, "ends too early");
-    problem(&create(b"{\"id\": 1, \"user_id\": 1, \"content\": \"\xe2\x82"), 400, "UTF-8");
+    problem(&create(b"{\"id\": 1, \"user_id\": 1, \"content\": \"\xe2\x82"), 400, "not UTF-8");
     problem(&create(br#"{"id": "one", "user_id": 1, "content": ""}"#), 400, "id");
     problem(&create(br#"{"id": 1.5, "user_id": 1, "content": ""}"#), 400, "id");
     problem(&create(br#"{"id": 1, "user_id": [1], "content": ""}"#), 400, "user_id");

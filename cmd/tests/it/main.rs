@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod discovery;
 mod lifecycle;
+mod load;
 mod rig;
 mod system;
 mod up;

@@ -54,20 +54,6 @@ pub(crate) fn kill(pid: u32, signal: Signal) {
     rustix::process::kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
-/// The children of a process, each with its command line.
-pub(crate) fn children(parent: u32) -> Vec<(u32, String)> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let child = |pid: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // pid (name) state ppid: the name may hold anything, but no field after it does.
-        let parent_of: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
-        (parent_of == parent && !command.is_empty()).then_some((pid, command))
-    };
-    processes.filter_map(child).collect()
-}
-
 /// A running command; killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -278,6 +264,12 @@ impl System {
         system.connected("feed", feeds);
         system.connected("profile", 1);
         system.connected("topic", 1);
+        // A profile is answered without feeds, too, so its readiness does not wait for them.
+        let profile = system.services.iter().find(|service| service.name == "profile").unwrap();
+        wait_for("profile is connected to its feeds", || {
+            let ready = profile.metric("pool_instances{service=\"feed\",state=\"ready\"}")?;
+            (ready == feeds as f64).then_some(())
+        });
         system
     }
 

@@ -1,0 +1,90 @@
+//! The flags that `up` hands on, as they were given, to those of its children that have them.
+
+use structopt::StructOpt;
+
+/// Who has a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Every process of ours.
+    All,
+    /// feed, profile and topic.
+    Services,
+    /// Those that call services: profile and the gateway.
+    Clients,
+    /// The gateway.
+    Gateway,
+}
+
+macro_rules! passed {
+    ($($(#[$doc:meta])* $field:ident $flag:literal $group:ident,)*) => {
+        /// Flags of the children; not given, each has its own default.
+        #[derive(Clone, Debug, Default, StructOpt)]
+        pub struct Passed {
+            $($(#[$doc])* #[structopt(long = $flag)] pub $field: Option<String>,)*
+        }
+
+        impl Passed {
+            /// The arguments for a child that is in `groups`.
+            pub(super) fn args(&self, groups: &[Group]) -> Vec<String> {
+                let flags = [$(($flag, Group::$group, &self.$field),)*];
+                let flags = flags.into_iter().filter(|(_, group, _)| groups.contains(group));
+                flags.filter_map(|(flag, _, value)| Some(format!("-{flag}={}", value.as_ref()?))).collect()
+            }
+        }
+    };
+}
+
+passed! {
+    /// To all: the user for etcd; the password is taken from ETCD_PASSWORD
+    etcd_user "etcd.user" All,
+    /// To all: PEM file of the authority that signed etcd's certificates
+    etcd_ca "etcd.ca" All,
+    /// To all: PEM file of the client's certificate for etcd
+    etcd_cert "etcd.cert" All,
+    /// To all: PEM file of the client's private key for etcd
+    etcd_key "etcd.key" All,
+    /// To all: zipkin's address
+    zipkin_addr "zipkin.addr" All,
+    /// To all: the share of traces that is kept
+    zipkin_sample "zipkin.sample" All,
+    /// To all: PEM file of the certificate between gateway and services
+    tls_cert "tls.cert" All,
+    /// To all: PEM file of its private key
+    tls_key "tls.key" All,
+    /// To all: PEM file of the authority that signed it
+    tls_ca "tls.ca" All,
+    /// To all: whether the debug ports serve /debug/pprof/
+    debug_pprof "debug.pprof" All,
+    /// To all: the least level that is logged
+    log_level "log.level" All,
+    /// To all: how log lines look
+    log_format "log.format" All,
+    /// To all: threads that answer requests
+    threads "threads" All,
+    /// To services: where records are kept
+    store_url "store.url" Services,
+    /// To gateway and profile: the longest a call may take with all its attempts
+    client_timeout "client.timeout" Clients,
+    /// To gateway and profile: the longest one attempt may take
+    client_attempt_timeout "client.attempt.timeout" Clients,
+    /// To gateway and profile: attempts per call
+    client_attempts "client.attempts" Clients,
+    /// To gateway and profile: how the next instance is chosen
+    client_balance "client.balance" Clients,
+    /// To gateway and profile: whether reads are answered degraded
+    client_fallback "client.fallback" Clients,
+    /// To gateway and profile: calls per second to each service at most
+    client_rps "client.rps" Clients,
+    /// To the gateway: the largest request body
+    http_body_max "http.body.max" Gateway,
+    /// To the gateway: requests answered at once
+    http_inflight_max "http.inflight.max" Gateway,
+    /// To the gateway: open connections
+    http_conns_max "http.conns.max" Gateway,
+    /// To the gateway: the longest a request's head may take to arrive
+    http_header_timeout "http.header.timeout" Gateway,
+    /// To the gateway: the longest a connection may stay open between requests
+    http_idle_timeout "http.idle.timeout" Gateway,
+    /// To the gateway: a file that keeps the last list of instances
+    discovery_cache "discovery.cache" Gateway,
+}
