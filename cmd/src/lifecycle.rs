@@ -67,6 +67,7 @@ pub fn run(
     tokio_threads: usize,
     main: impl AsyncFnOnce(&Shim) -> Result<(), Exit>,
 ) -> Result<(), Exit> {
+    raise_descriptor_limit();
     let shim = Shim::new(tokio_threads).map_err(failed("cannot start threads"))?;
     // Entered before async-std's first use: its threads adopt this runtime.
     let _entered = shim.enter();
@@ -165,6 +166,16 @@ pub fn listen(flag: &str, addr: &Addr) -> Result<std::net::TcpListener, Exit> {
         io::ErrorKind::PermissionDenied => Exit::Failed(format!("{flag} {addr}: not allowed to use this port")),
         _ => Exit::Usage(format!("flag {flag}: cannot listen on {addr}: {error}")),
     })
+}
+
+/// Takes as many descriptors as this process may have, as Go's runtime does: the usual soft limit of 1024 is less than
+/// the connections that are allowed for.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is refused the old limit stands, and accepting pauses when it is reached.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// An error of the system, as the command's last line.

@@ -18,6 +18,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -291,12 +292,14 @@ pub fn user(name: &str, password: &str) -> Option<(String, Secret)> {
 }
 
 /// A port that nobody listens on, below the range that the system takes the client side of connections from: a process
-/// that is down for a while finds its port free again.
+/// that is down for a while finds its port free again. Given out once per process.
 #[must_use]
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     for _ in 0..1000 {
         let port = fastrand::u16(20_000..32_000);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let first = GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        if first && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }

@@ -112,3 +112,12 @@ fn services_and_gateway_go_on_while_etcd_is_down_and_register_again_after() {
         assert_eq!((answer.status, answer.header("x-degraded")), (200, None));
     }
 }
+
+#[test]
+fn process_takes_all_the_descriptors_it_may_have() {
+    let system = System::start(1);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", system.gateway.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let values: Vec<&str> = line.trim_start_matches("Max open files").split_whitespace().collect();
+    assert_eq!(values[0], values[1], "{line}");
+}

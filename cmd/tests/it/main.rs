@@ -5,6 +5,7 @@
 mod bad_input;
 mod commands;
 mod discovery;
+mod effects;
 mod lifecycle;
 mod load;
 mod rig;

@@ -4,31 +4,19 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use client_core::testing::Etcd;
+pub(crate) use client_core::testing::free_port;
 use rustix::process::{Pid, Signal};
 
 /// How long anything that should happen soon may take on a loaded machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// A port that nobody listens on, below the range from which the system takes its own.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 15_000 + u16::try_from(std::process::id() % 500).unwrap() * 30;
-    loop {
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// Waits until `condition` gives something; panics with `what` after [`SOON`].
 pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
