@@ -17,77 +17,24 @@ use async_std::task;
 use bytes::Bytes;
 use monitor::ClientMetrics;
 use proto::shim;
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{Code, metadata::MetadataMap};
 use tracer::{Span, Tracer};
 
 use crate::{
     breaker::Verdict,
     config::Config,
-    conn::{self, Origin},
-    context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID, RETRY_PUSHBACK},
-    directory::{ServiceName, Sink, cache::Cache, etcd, fixed::Fixed},
+    context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID},
+    directory::etcd,
     error::{CallError, Sent},
     fallback::Memory,
     instance::Instance,
     limit::Bucket,
+    outcome::Outcome,
+    parts::{Method, Parts, Service, follow},
     pool::{self, Picked, Pool},
     reply::{Degraded, Kind, Reply},
     retry::{self, Budget, Failed, Refusal, Situation},
 };
-
-/// A service: its name in the registry, its gRPC name, its methods.
-#[derive(Debug)]
-pub struct Service {
-    /// In the registry, in metrics and in traces: `feed`.
-    pub name: &'static str,
-    /// As gRPC spells it, which an instance must serve: `feed.Feed`.
-    pub grpc: &'static str,
-    /// A method's place here is its number.
-    pub methods: &'static [Method],
-}
-
-/// One method of a [`Service`].
-#[derive(Debug)]
-pub struct Method {
-    /// `GetFeeds`
-    pub name: &'static str,
-    /// `/feed.Feed/GetFeeds`
-    pub path: &'static str,
-    /// Whether it may be sent twice when the first may have arrived. A create that replaces is not: the late first
-    /// one could undo what was written after it.
-    pub idempotent: bool,
-    /// A read: its last good replies are remembered, and it may be answered degraded.
-    pub fallback: bool,
-}
-
-/// What every client package of a process is built from.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    /// The bounds of calls.
-    pub config: Config,
-    /// Where instances are found.
-    pub directory: Directory,
-    /// Mutual TLS to the instances; `None` is plain text.
-    pub tls: Option<proto::tls::Tls>,
-    /// Where figures go.
-    pub monitor: monitor::Monitor,
-    /// Where spans go.
-    pub tracer: Tracer,
-}
-
-/// Where instances are found.
-#[derive(Clone, Debug)]
-pub enum Directory {
-    /// In etcd; with the last list also kept in a file, if one is given.
-    Etcd {
-        /// How to reach it.
-        etcd: etcd::EtcdConfig,
-        /// The file, for a start while etcd is away.
-        cache: Option<Cache>,
-    },
-    /// These, until told otherwise.
-    Fixed(Fixed),
-}
 
 /// Calls one service. Cheap to clone; the last clone takes the connections with it.
 #[derive(Clone, Debug)]
@@ -232,25 +179,6 @@ impl Caller {
     }
 }
 
-/// Follows the directory, first giving the pool what the cache remembers.
-fn follow(service: &'static Service, parts: &Parts, pool: Arc<dyn Sink>) -> Option<etcd::Watcher> {
-    let name = ServiceName::new(service.name);
-    match &parts.directory {
-        Directory::Etcd { etcd, cache } => {
-            let sink = match cache {
-                Some(cache) => cache.keep(name, pool),
-                None => pool,
-            };
-            let metrics = parts.monitor.discovery(service.name);
-            Some(etcd::watch(etcd.clone(), name, sink, metrics))
-        }
-        Directory::Fixed(fixed) => {
-            fixed.watch(name, pool);
-            None
-        }
-    }
-}
-
 impl Inner {
     /// Asks the caller's own rate limit.
     fn admit(&self, now: Instant) -> Result<(), CallError> {
@@ -348,8 +276,8 @@ impl Inner {
                 let degraded = Degraded::read(response.metadata());
                 return Ok((response.into_inner(), degraded));
             }
-            Some(Err(status)) => self.failure(&status),
-            None => self.silence(given),
+            Some(Err(status)) => Outcome::of(&status, self.service.name),
+            None => Outcome::of_silence(given, &self.config, self.service.name),
         };
         held.verdict = outcome.verdict;
         self.metrics.attempt(call.number, i32::from(outcome.error.code));
@@ -358,52 +286,6 @@ impl Inner {
             span.error(&outcome.error.message);
         }
         Err((outcome.error, outcome.failed))
-    }
-
-    /// What a status means: for the caller, for a retry, for the breaker.
-    fn failure(&self, status: &Status) -> Outcome {
-        match conn::origin(status) {
-            Origin::Transport(sent) => Outcome {
-                error: CallError {
-                    code: Code::Unavailable,
-                    message: format!("the connection to {} was lost", self.service.name),
-                    sent,
-                    answered: false,
-                    retry_after: None,
-                },
-                failed: Failed { sent, transient: true, pushed_back: false },
-                verdict: Verdict::Failure,
-            },
-            Origin::Service => {
-                let code = status.code();
-                // An instance that does not know the method did nothing with it.
-                let sent = if code == Code::Unimplemented { Sent::No } else { Sent::Maybe };
-                let pushback = status.metadata().get(RETRY_PUSHBACK).and_then(|value| value.to_str().ok());
-                let failed = Failed {
-                    sent,
-                    transient: code == Code::Unavailable,
-                    pushed_back: pushback.is_some_and(|value| value.starts_with('-')),
-                };
-                let verdict = if code == Code::Unavailable { Verdict::Failure } else { Verdict::Success };
-                let error =
-                    CallError { code, message: status.message().to_owned(), sent, answered: true, retry_after: None };
-                Outcome { error, failed, verdict }
-            }
-        }
-    }
-
-    /// No answer within the time given.
-    fn silence(&self, given: Duration) -> Outcome {
-        let error = CallError {
-            code: Code::DeadlineExceeded,
-            message: format!("{} did not answer within {given:?}", self.service.name),
-            sent: Sent::Maybe,
-            answered: false,
-            retry_after: None,
-        };
-        // Less than a full attempt's time proves nothing: a caller in a hurry must not eject an instance.
-        let verdict = if given >= self.config.attempt_timeout { Verdict::Failure } else { Verdict::Unknown };
-        Outcome { error, failed: Failed { sent: Sent::Maybe, transient: true, pushed_back: false }, verdict }
     }
 
     fn span(&self, call: &Call<'_>, picked: &Picked, made: u32) -> Span {
@@ -466,13 +348,6 @@ impl Inner {
         self.metrics.fallback(call.number, kind.as_str());
         Some(Reply { value, degraded: Some(Degraded { kind, reason: error.code }) })
     }
-}
-
-/// What a failed attempt means to each who asks.
-struct Outcome {
-    error: CallError,
-    failed: Failed,
-    verdict: Verdict,
 }
 
 /// Gives the grant back, also when the attempt is dropped half way.

@@ -4,6 +4,7 @@
 //!   client-feed  client-profile  client-topic      typed methods, method table, defaults
 //!            \        |         /
 //!              caller.rs          one call: deadline, attempts, degraded reply, metrics, spans
+//!              outcome.rs         what a failed attempt means
 //!     limit  retry  fallback      may it be made? may it be made again? what if it cannot?
 //!              pool.rs            the instances, connected; picks one per attempt
 //!     balance  breaker  instance  whose turn? is it well? its connection and figures
@@ -26,14 +27,17 @@ mod error;
 pub mod fallback;
 mod instance;
 pub mod limit;
+mod outcome;
+mod parts;
 mod pool;
 mod reply;
 pub mod retry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use caller::{Caller, Directory, Method, Parts, Service};
+pub use caller::Caller;
 pub use config::{Balance, Config, ConfigError};
 pub use context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID, RETRY_PUSHBACK};
 pub use error::{CallError, Sent};
+pub use parts::{Directory, Method, Parts, Service};
 pub use reply::{Degraded, Kind, Reply};
