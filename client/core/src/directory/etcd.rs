@@ -26,11 +26,9 @@ use super::{
 /// out); whatever a stream should have missed lasts no longer.
 const RELIST_EVERY: Duration = Duration::from_secs(60);
 
-/// After this much silence the registry is asked for a sign of life.
+/// After this much silence the member is asked for a sign of life; without one the watch counts as dead, although nothing
+/// has closed it.
 const ASK_AFTER: Duration = Duration::from_secs(5);
-
-/// After this much silence the watch counts as dead, although nothing has closed it.
-const DEAD_AFTER: Duration = Duration::from_secs(10);
 
 /// Messages that are taken together when they are there already: a burst of events makes one new list, not thousands.
 const BURST: usize = 1000;
@@ -168,18 +166,16 @@ impl Driver {
         let Next::Watch { from } = next else { return Ok(()) };
         let mut events = member.watch(&self.prefix, from).await?;
         let due = Instant::now() + RELIST_EVERY.mul_f64(1.0 - 0.25 * fastrand::f64());
-        let mut heard = Instant::now();
         while let Some(left) = due.checked_duration_since(Instant::now()) {
             match timeout(ASK_AFTER.min(left), events.next()).await {
                 Ok(message) => {
                     self.take(message?, &mut events).await?;
                     self.healed(member.url());
-                    heard = Instant::now();
                 }
-                Err(_) if heard.elapsed() >= DEAD_AFTER => {
-                    return Err(member.fault("silent", format!("silent for {DEAD_AFTER:?}")));
+                Err(_) => {
+                    member.alive(&self.prefix).await?;
+                    self.emit();
                 }
-                Err(_) => events.request_progress().await?,
             }
         }
         Ok(())

@@ -261,7 +261,10 @@ fn killed_instances_calls_go_elsewhere_and_it_comes_back() {
 
 #[test]
 fn silent_instance_costs_one_attempts_time_then_another_answers_and_its_work_stops() {
-    let rig = Rig::start(2, Config { attempt_timeout: Duration::from_millis(100), ..Config::default() });
+    let rig = Rig::start(
+        2,
+        Config { attempt_timeout: Duration::from_millis(400), timeout: Duration::from_secs(5), ..Config::default() },
+    );
     rig.fakes[0].set(Mode::Hang);
     let slowest = (0..4)
         .map(|_| {
@@ -271,7 +274,7 @@ fn silent_instance_costs_one_attempts_time_then_another_answers_and_its_work_sto
         })
         .max()
         .unwrap();
-    assert!(slowest >= Duration::from_millis(100) && slowest < Duration::from_millis(900), "{slowest:?}");
+    assert!(slowest >= Duration::from_millis(400) && slowest < Duration::from_secs(2), "{slowest:?}");
     wait_for("its handlers dropped", || rig.fakes[0].dropped.load(Ordering::SeqCst) == rig.fakes[0].calls());
 }
 
@@ -283,7 +286,7 @@ fn callers_deadline_bounds_the_whole_call() {
     let context = Context { deadline: Some(started + Duration::from_millis(100)), ..strict() };
     let error = rig.read(&context).unwrap_err();
     assert_eq!(error.code, Code::DeadlineExceeded);
-    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < Duration::from_millis(200));
+    assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < Duration::from_millis(400));
     // Less than a full attempt's time proves nothing about the instance.
     assert_eq!(rig.caller.snapshot()["instances"][0]["breaker"], "closed");
 }
