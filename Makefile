@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit deny needs
+.PHONY: run build test fmt unused clippy doc unit deny needs test-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -13,7 +13,7 @@ build: needs
 	$(CARGO) build --release --locked
 
 # Every check, in the order of what fails fastest.
-test: needs fmt unused clippy doc unit deny
+test: test-needs fmt unused clippy doc unit deny
 	@echo "make test: all checks passed"
 
 fmt:
@@ -36,14 +36,26 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked --version 0.20.2 cargo-deny; }
 	$(CARGO) deny --locked check bans licenses sources
 
-# protoc builds the messages (ours and etcd's); etcd is the registry, etcdctl is used by the tests.
+# protoc builds the messages (ours and etcd's); etcd is the registry.
 needs:
 	@missing=""; \
 	command -v protoc >/dev/null || missing="$$missing protobuf-compiler"; \
 	command -v etcd >/dev/null || missing="$$missing etcd-server"; \
+	$(INSTALL)
+
+# What only the tests use.
+test-needs: needs
+	@missing=""; \
 	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
-	if [ -n "$$missing" ]; then \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v sqlite3 >/dev/null || missing="$$missing sqlite3"; \
+	$(INSTALL)
+
+# Installs what a recipe found missing.
+define INSTALL
+if [ -n "$$missing" ]; then \
 	  command -v apt-get >/dev/null || { echo "please install:$$missing" >&2; exit 1; }; \
 	  echo "installing$$missing"; \
 	  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
 	fi
+endef

@@ -16,10 +16,11 @@ use structopt::{
     clap::{self, AppSettings, ErrorKind},
 };
 
+pub use cmd_store::StoreUrl;
 pub use common::{ClientFlags, CommonFlags};
 pub use gateway::GatewayFlags;
-pub use service::{FeedFlags, ProfileFlags, ServiceFlags, TopicFlags};
-pub use values::{Addr, Advertise, BalanceName, Endpoints, Format, Percent, Period, Ratio, Size, StoreUrl, Switch};
+pub use service::{FeedFlags, OwnFlags, ProfileFlags, ServiceFlags, TopicFlags};
+pub use values::{Addr, Advertise, BalanceName, Endpoints, Format, Percent, Period, Ratio, Size, Switch};
 pub(crate) use values::{positive, whole};
 
 use crate::exit::Exit;

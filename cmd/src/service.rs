@@ -1,6 +1,13 @@
 //! The commands feed, profile and topic: a store, its service, and what keeps it known and alive.
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc, thread};
+mod store;
+
+use std::{
+    ffi::OsString,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    thread,
+};
 
 use client_core::{
     Config, Parts, Service,
@@ -14,7 +21,7 @@ use tower::ServiceBuilder;
 
 use crate::{
     exit::Exit,
-    flags::{self, Addr, FeedFlags, ProfileFlags, ServiceFlags, StoreUrl, TopicFlags},
+    flags::{self, Addr, FeedFlags, ProfileFlags, ServiceFlags, TopicFlags},
     lifecycle::{self, DEREGISTER_MAX, NOTICE, Process, failed, listen, stopped},
 };
 
@@ -24,9 +31,11 @@ pub fn feed(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "feed",
         flags::parse("feed", args).and_then(|flags: FeedFlags| {
-            run(client_feed::SERVICE, &flags.service(), async |_| {
-                let StoreUrl::Memory = flags.own.store_url;
-                feed::routes(Arc::new(feed::store::Memory::default())).await.map_err(failed("cannot build the service"))
+            run(client_feed::SERVICE, &flags.service(), async |process| {
+                let memory = || Arc::new(feed::store::Memory::default()) as Arc<dyn feed::store::Store>;
+                let sql = async |database| Ok(Arc::new(feed::store::Sql::open(database).await?) as _);
+                let Some(store) = store::open(&flags.own, process, memory, sql).await? else { return Ok(None) };
+                feed::routes(store).await.map(Some).map_err(failed("cannot build the service"))
             })
         }),
     )
@@ -38,11 +47,11 @@ pub fn topic(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "topic",
         flags::parse("topic", args).and_then(|flags: TopicFlags| {
-            run(client_topic::SERVICE, &flags.service(), async |_| {
-                let StoreUrl::Memory = flags.own.store_url;
-                topic::routes(Arc::new(topic::store::Memory::default()))
-                    .await
-                    .map_err(failed("cannot build the service"))
+            run(client_topic::SERVICE, &flags.service(), async |process| {
+                let memory = || Arc::new(topic::store::Memory::default()) as Arc<dyn topic::store::Store>;
+                let sql = async |database| Ok(Arc::new(topic::store::Sql::open(database).await?) as _);
+                let Some(store) = store::open(&flags.own, process, memory, sql).await? else { return Ok(None) };
+                topic::routes(store).await.map(Some).map_err(failed("cannot build the service"))
             })
         }),
     )
@@ -56,13 +65,14 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         flags::parse("profile", args).and_then(|flags: ProfileFlags| {
             let config = flags.client.config()?;
             run(client_profile::SERVICE, &flags.service(), async |process| {
-                let StoreUrl::Memory = flags.own.store_url;
                 let feeds = client_feed::FeedClient::new(&parts(config, &flags.service(), process)?);
                 let caller = feeds.caller().clone();
                 // Known and shown, but not required: a profile is answered without its feeds, too.
                 process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
-                let store = Arc::new(profile::store::Memory::default());
-                profile::routes(store, Arc::new(feeds)).await.map_err(failed("cannot build the service"))
+                let memory = || Arc::new(profile::store::Memory::default()) as Arc<dyn profile::store::Store>;
+                let sql = async |database| Ok(Arc::new(profile::store::Sql::open(database).await?) as _);
+                let Some(store) = store::open(&flags.own, process, memory, sql).await? else { return Ok(None) };
+                profile::routes(store, Arc::new(feeds)).await.map(Some).map_err(failed("cannot build the service"))
             })
         }),
     )
@@ -87,11 +97,11 @@ pub(crate) fn end(program: &str, ended: Result<(), Exit>) -> ExitCode {
     }
 }
 
-/// Serves `build`'s routes from start to stop.
+/// Serves `build`'s routes from start to stop; `build` gives none when it was asked to stop meanwhile.
 fn run(
     service: &'static Service,
     flags: &ServiceFlags,
-    build: impl AsyncFnOnce(&Process) -> Result<Built, Exit>,
+    build: impl AsyncFnOnce(&Process) -> Result<Option<Built>, Exit>,
 ) -> Result<(), Exit> {
     let threads = match flags.common.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -105,7 +115,7 @@ async fn serve(
     service: &'static Service,
     flags: &ServiceFlags,
     shim: &Shim,
-    build: impl AsyncFnOnce(&Process) -> Result<Built, Exit>,
+    build: impl AsyncFnOnce(&Process) -> Result<Option<Built>, Exit>,
 ) -> Result<(), Exit> {
     // All that can be wrong with the flags is said before the log starts.
     let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
@@ -117,7 +127,15 @@ async fn serve(
         None => advertised(&flags.addr, Some(bound.port())).unwrap_or_else(|| format!("127.0.0.1:{}", bound.port())),
     };
     let process = Process::start(service.name, service.name, &flags.common, &flags.addr)?;
-    let Built { routes, health } = build(&process).await?;
+    // The debug port first: it tells what the start waits for.
+    let registered = Arc::new(OnceLock::<registrar::Status>::new());
+    let known = Arc::clone(&registered);
+    process.readiness.add("registry", move || known.get().map_or(Err("not registered yet".into()), |s| s.ready()));
+    process.serve_debug(process.debug_app(&flags.common), debug);
+    let Some(Built { routes, health }) = build(&process).await? else {
+        process.finish().await;
+        return Ok(());
+    };
     let methods: Vec<_> = service.methods.iter().map(|method| method.name).collect();
     let paths: Vec<_> = service.methods.iter().map(|method| method.path).collect();
     let stack = ServiceBuilder::new()
@@ -132,9 +150,8 @@ async fn serve(
     let endpoint = Endpoint::new(addr);
     let name = ServiceName::new(service.name);
     let registrar = registrar::register(etcd, name, &endpoint, process.monitor.registration(service.name));
-    let status = registrar.status();
-    process.readiness.add("registry", move || status.ready());
-    process.serve_debug(process.debug_app(&flags.common), debug);
+    // Set once, here.
+    let _ = registered.set(registrar.status());
 
     stopped(&process.stop).await;
     process.readiness.drain();

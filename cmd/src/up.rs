@@ -74,7 +74,7 @@ pub struct Flags {
     /// Use this etcd instead of starting one; addresses separated by commas
     #[structopt(long = "etcd.addr")]
     pub etcd_addr: Option<Endpoints>,
-    /// The folder that etcd keeps its data in
+    /// The folder that etcd and the services keep their data in
     #[structopt(long = "data.dir", default_value = "data", parse(from_os_str))]
     pub data_dir: PathBuf,
     /// How long a stop waits for what is being answered
@@ -101,9 +101,7 @@ pub fn up(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(flags: &Flags) -> Result<(), Exit> {
     let plan = plan::make(flags, plan::is_free)?;
-    if flags.etcd_addr.is_none() {
-        plan::make_folder(flags)?;
-    }
+    plan::make_folder(flags)?;
     let (stopping, supervisor) = (Arc::new(AtomicBool::new(false)), thread::current());
     let asked = Arc::clone(&stopping);
     on_stop(move || {

@@ -3,7 +3,7 @@
 //! ```text
 //!   proto::feed::Feed --> service.rs: checks what is asked, maps failures to codes
 //!                            |
-//!                         store/: Store (the trait), Memory
+//!                         store/: Store (the trait), Memory, Sql
 //! ```
 //!
 //! It answers what it stores and nothing else: registration, metrics and traces are put around it by the command.

@@ -6,7 +6,7 @@ use proto::feed::{FeedRecord, GetFeedsRequest, GetFeedsResponse, OkResponse, fee
 use proto::routes::Built;
 use tonic::{Request, Response, Status, service::Routes};
 
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The most feeds in one answer.
 pub const PAGE_MAX: i64 = 1000;
@@ -39,7 +39,7 @@ impl feed_server::Feed for Service {
         let Ok(limit @ 1..) = usize::try_from(size) else {
             return Ok(Response::new(GetFeedsResponse::default()));
         };
-        let feeds = self.store.list(user_id, after_id, limit).await.map_err(status)?;
+        let feeds = self.store.list(user_id, after_id, limit).await?;
         Ok(Response::new(GetFeedsResponse { feeds }))
     }
 
@@ -47,13 +47,8 @@ impl feed_server::Feed for Service {
         let record = request.into_inner();
         at_least("id", record.id, 1)?;
         at_least("user_id", record.user_id, 1)?;
-        if record.content.len() > CONTENT_BYTES_MAX {
-            let length = record.content.len();
-            return Err(Status::invalid_argument(format!(
-                "content must be at most {CONTENT_BYTES_MAX} bytes, not {length}"
-            )));
-        }
-        self.store.create(record).await.map_err(status)?;
+        valid_text("content", &record.content)?;
+        self.store.create(record).await?;
         Ok(Response::new(OkResponse {}))
     }
 }
@@ -66,10 +61,17 @@ fn at_least(field: &str, value: i64, least: i64) -> Result<(), Status> {
     Err(Status::invalid_argument(format!("{field} must be at least {least}, not {value}")))
 }
 
-fn status(error: StoreError) -> Status {
-    match error {
-        StoreError::Full(_) => Status::resource_exhausted(error.to_string()),
+#[allow(clippy::result_large_err)] // tonic's own error type
+fn valid_text(field: &str, text: &str) -> Result<(), Status> {
+    if text.contains('\0') {
+        // PostgreSQL cannot keep it, and all stores are alike.
+        return Err(Status::invalid_argument(format!("{field} must not hold a NUL character")));
     }
+    let length = text.len();
+    if length <= CONTENT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("{field} must be at most {CONTENT_BYTES_MAX} bytes, not {length}")))
 }
 
 #[cfg(test)]
@@ -124,6 +126,7 @@ mod tests {
             (create(&service, i64::MIN, 1, "").unwrap_err(), "id must be at least 1, not -9223372036854775808"),
             (create(&service, 1, 0, "").unwrap_err(), "user_id must be at least 1, not 0"),
             (create(&service, 1, 1, &long).unwrap_err(), "content must be at most 65536 bytes, not 65537"),
+            (create(&service, 1, 1, "a\0").unwrap_err(), "content must not hold a NUL character"),
             (get(&service, 0, 1, 0).unwrap_err(), "user_id must be at least 1, not 0"),
             (get(&service, 1, 1001, 0).unwrap_err(), "size must be at most 1000, not 1001"),
             (get(&service, 1, 1, -1).unwrap_err(), "after_id must be at least 0, not -1"),

@@ -11,10 +11,7 @@ use proto::profile::{CreateProfileRequest, GetProfileRequest, GetProfileResponse
 use proto::routes::Built;
 use tonic::{Request, Response, Status, service::Routes};
 
-use crate::{
-    feeds::Feeds,
-    store::{Store, StoreError},
-};
+use crate::{feeds::Feeds, store::Store};
 
 /// Feeds in one answer: the user's first ones.
 pub const FEEDS_SHOWN: i64 = 10;
@@ -47,7 +44,7 @@ impl profile_server::Profile for Service {
         let context = Context::of(&request);
         let GetProfileRequest { user_id } = request.into_inner();
         valid_id(user_id)?;
-        let found = self.store.get(user_id).await.map_err(status)?;
+        let found = self.store.get(user_id).await?;
         let CreateProfileRequest { user_id, name, company, title } =
             found.ok_or_else(|| Status::not_found(format!("no profile of user {user_id}")))?;
         let (feeds, degraded) = self.feeds_of(context, user_id).await;
@@ -64,7 +61,7 @@ impl profile_server::Profile for Service {
         valid_text("name", &record.name)?;
         valid_text("company", &record.company)?;
         valid_text("title", &record.title)?;
-        self.store.create(record).await.map_err(status)?;
+        self.store.create(record).await?;
         Ok(Response::new(OkResponse {}))
     }
 }
@@ -100,17 +97,15 @@ fn valid_id(user_id: i64) -> Result<(), Status> {
 
 #[allow(clippy::result_large_err)] // tonic's own error type
 fn valid_text(field: &str, text: &str) -> Result<(), Status> {
+    if text.contains('\0') {
+        // PostgreSQL cannot keep it, and all stores are alike.
+        return Err(Status::invalid_argument(format!("{field} must not hold a NUL character")));
+    }
     let length = text.len();
     if length <= TEXT_BYTES_MAX {
         return Ok(());
     }
     Err(Status::invalid_argument(format!("{field} must be at most {TEXT_BYTES_MAX} bytes, not {length}")))
-}
-
-fn status(error: StoreError) -> Status {
-    match error {
-        StoreError::Full(_) => Status::resource_exhausted(error.to_string()),
-    }
 }
 
 #[cfg(test)]
@@ -227,6 +222,7 @@ mod tests {
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
         let wrong = [
             (create(&service, 0, "").unwrap_err(), "user_id must be at least 1, not 0"),
+            (create(&service, 1, "a\0").unwrap_err(), "name must not hold a NUL character"),
             (create(&service, 1, &long).unwrap_err(), "name must be at most 65536 bytes, not 65537"),
             (get(&service, -1).unwrap_err(), "user_id must be at least 1, not -1"),
         ];

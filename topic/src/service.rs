@@ -6,7 +6,7 @@ use proto::routes::Built;
 use proto::topic::{CreateTopicRequest, GetTopicRequest, GetTopicResponse, OkResponse, topic_server};
 use tonic::{Request, Response, Status, service::Routes};
 
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The longest text of a topic, in bytes, each.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -30,7 +30,7 @@ impl topic_server::Topic for Service {
     async fn get_topic(&self, request: Request<GetTopicRequest>) -> Result<Response<GetTopicResponse>, Status> {
         let GetTopicRequest { topic_id } = request.into_inner();
         valid_id(topic_id)?;
-        let found = self.store.get(topic_id).await.map_err(status)?;
+        let found = self.store.get(topic_id).await?;
         let CreateTopicRequest { topic_id, subject, content } =
             found.ok_or_else(|| Status::not_found(format!("no topic {topic_id}")))?;
         Ok(Response::new(GetTopicResponse { topic_id, subject, content }))
@@ -41,7 +41,7 @@ impl topic_server::Topic for Service {
         valid_id(record.topic_id)?;
         valid_text("subject", &record.subject)?;
         valid_text("content", &record.content)?;
-        self.store.create(record).await.map_err(status)?;
+        self.store.create(record).await?;
         Ok(Response::new(OkResponse {}))
     }
 }
@@ -56,17 +56,15 @@ fn valid_id(topic_id: i64) -> Result<(), Status> {
 
 #[allow(clippy::result_large_err)] // tonic's own error type
 fn valid_text(field: &str, text: &str) -> Result<(), Status> {
+    if text.contains('\0') {
+        // PostgreSQL cannot keep it, and all stores are alike.
+        return Err(Status::invalid_argument(format!("{field} must not hold a NUL character")));
+    }
     let length = text.len();
     if length <= TEXT_BYTES_MAX {
         return Ok(());
     }
     Err(Status::invalid_argument(format!("{field} must be at most {TEXT_BYTES_MAX} bytes, not {length}")))
-}
-
-fn status(error: StoreError) -> Status {
-    match error {
-        StoreError::Full(_) => Status::resource_exhausted(error.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use structopt::StructOpt;
 
-use super::{Addr, Advertise, ClientFlags, CommonFlags, StoreUrl};
+use super::{Addr, Advertise, ClientFlags, CommonFlags, Period, StoreUrl, values::conns};
 
 /// What the three services have in common.
 #[derive(Clone, Debug)]
@@ -20,9 +20,15 @@ pub struct ServiceFlags {
 /// What only services have.
 #[derive(Clone, Debug, StructOpt)]
 pub struct OwnFlags {
-    /// Where records are kept: memory:
+    /// Where records are kept: memory:, sqlite:PATH or postgres://user@host/database, its password in PGPASSWORD
     #[structopt(long = "store.url", value_name = "url", default_value = "memory:")]
     pub store_url: StoreUrl,
+    /// Connections to the store at most
+    #[structopt(long = "store.conns", value_name = "n", default_value = "8", parse(try_from_str = conns))]
+    pub store_conns: u32,
+    /// The longest one statement may take
+    #[structopt(long = "store.timeout", value_name = "duration", default_value = "1s")]
+    pub store_timeout: Period,
     /// The address that is registered, host:port; default: the host of -addr, else this machine's first IPv4 address
     #[structopt(long = "advertise.addr", value_name = "host:port")]
     pub advertise_addr: Option<Advertise>,

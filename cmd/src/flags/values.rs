@@ -41,6 +41,14 @@ pub(crate) fn positive(text: &str) -> Result<u32, String> {
     whole(text, 1..=u32::MAX.into())
 }
 
+/// A number of connections to a store.
+///
+/// # Errors
+/// What is no number, 0, or more than 1024.
+pub(super) fn conns(text: &str) -> Result<u32, String> {
+    whole(text, 1..=1024)
+}
+
 /// The least level that is logged.
 ///
 /// # Errors
@@ -317,29 +325,6 @@ impl FromStr for BalanceName {
             "round_robin" => Ok(Self(Balance::RoundRobin)),
             "p2c" => Ok(Self(Balance::P2c)),
             _ => Err(format!("{text:?} is neither round_robin nor p2c")),
-        }
-    }
-}
-
-/// Where a service keeps its records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// In its memory.
-    Memory,
-}
-
-impl FromStr for StoreUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // The URL may hold a password: only its scheme is repeated.
-        match text.split_once(':') {
-            Some(("memory", "")) => Ok(Self::Memory),
-            Some((scheme @ ("sqlite" | "postgres" | "postgresql"), _)) => {
-                Err(format!("{scheme} stores are not part of this release (use memory:)"))
-            }
-            Some((scheme, _)) => Err(format!("no store is called {scheme:?} (use memory:)")),
-            None => Err("not a store (use memory:)".into()),
         }
     }
 }

@@ -61,8 +61,12 @@ passed! {
     log_format "log.format" All,
     /// To all: threads that answer requests
     threads "threads" All,
-    /// To services: where records are kept
+    /// To services: where records are kept; default: a SQLite file each in -data.dir
     store_url "store.url" Services,
+    /// To services: connections to the store at most
+    store_conns "store.conns" Services,
+    /// To services: the longest one statement may take
+    store_timeout "store.timeout" Services,
     /// To gateway and profile: the longest a call may take with all its attempts
     client_timeout "client.timeout" Clients,
     /// To gateway and profile: the longest one attempt may take

@@ -81,6 +81,10 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
                 format!("-debug.addr=127.0.0.1:{debug}"),
             ];
             args.extend(shared(flags, &etcd));
+            if flags.passed.store_url.is_none() {
+                // One file for all instances of a service: what one was told, all know, after a restart too.
+                args.push(format!("-store.url=sqlite:{}", flags.data_dir.join(name).with_extension("db").display()));
+            }
             args.extend(flags.passed.args(&[Group::All, Group::Services]));
             if name == "profile" {
                 args.extend(flags.passed.args(&[Group::Clients]));
@@ -143,14 +147,14 @@ fn etcd(flags: &Flags, ports: &mut Ports<impl Fn(u16) -> bool>) -> Result<Proces
     })
 }
 
-/// Makes the folder that etcd keeps its data in.
+/// Makes the folder that etcd and the services keep their data in.
 ///
 /// # Errors
 /// The system refused it.
 pub(crate) fn make_folder(flags: &Flags) -> Result<(), Exit> {
-    let data = flags.data_dir.join("etcd");
+    let data = &flags.data_dir;
     // As etcd recommends, for nobody else to read.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&data);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.map_err(|error| Exit::Failed(format!("-data.dir: cannot make {}: {error}", data.display())))
 }
 

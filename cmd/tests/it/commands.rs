@@ -52,7 +52,8 @@ fn bad_flag_exits_2_with_one_line_that_names_it() {
     assert!(line.contains("/nowhere/cert.pem"), "{line}");
     let bad = [
         ("profile", "-client.attempts", "0"),
-        ("feed", "-store.url", "sqlite:feeds.db"),
+        ("feed", "-store.url", "mysql://root:secret@db/app"),
+        ("feed", "-store.conns", "0"),
         ("feed", "-advertise.addr", ":8082"),
         ("topic", "-etcd.addr", "ftp://x:1"),
         ("topic", "-zipkin.addr", "nonsense"),

@@ -1,6 +1,13 @@
 //! The real binaries against a real etcd: what the README promises, and what a user may do wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
 
 mod bad_input;
 mod commands;
@@ -9,5 +16,6 @@ mod effects;
 mod lifecycle;
 mod load;
 mod rig;
+mod stores;
 mod system;
 mod up;

@@ -60,19 +60,22 @@ impl Process {
     /// The same, on a port of the caller's choice.
     pub(crate) fn start_on(name: &str, port: u16, args: &[&str]) -> Self {
         let debug = free_port();
-        let log = std::env::temp_dir().join(format!("{name}-{}-{port}-{debug}.log", std::process::id()));
-        let out = File::create(&log).unwrap();
         let addr = if name == "apigateway" { "-http.addr" } else { "-addr" };
-        let child = Command::new(binary(name))
+        let mut command = Command::new(binary(name));
+        command
             .arg(format!("{addr}=127.0.0.1:{port}"))
             .arg(format!("-debug.addr=127.0.0.1:{debug}"))
             .args(["-log.format=json", "-log.level=info"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
+            .args(args);
+        Self::adopt(name, port, debug, command)
+    }
+
+    /// Runs a command that starts `name` on these ports in its own way; its output goes to a file.
+    pub(crate) fn adopt(name: &str, port: u16, debug: u16, mut command: Command) -> Self {
+        let log = std::env::temp_dir().join(format!("{name}-{}-{port}-{debug}.log", std::process::id()));
+        let out = File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        let child = command.spawn().unwrap();
         Self { child, name: name.into(), port, debug, log }
     }
 

@@ -1,9 +1,12 @@
 //! Where topics are kept.
 
 mod memory;
+mod sql;
 
+pub use cmd_store::StoreError;
 pub use memory::Memory;
 use proto::topic::CreateTopicRequest;
+pub use sql::Sql;
 
 /// A store of topics. Values are checked before they come here.
 #[tonic::async_trait]
@@ -11,7 +14,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Keeps a topic; the same `topic_id` again replaces it.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was stored.
+    /// See [`StoreError`], which says whether something may have been stored.
     async fn create(&self, record: CreateTopicRequest) -> Result<(), StoreError>;
 
     /// The topic of this id, if there is one.
@@ -19,12 +22,4 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn get(&self, topic_id: i64) -> Result<Option<CreateTopicRequest>, StoreError>;
-}
-
-/// Why a store could not do as asked; never the caller's fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// A bound of the store is reached: making room, or a larger bound, helps; trying again does not.
-    #[error("the store is full: {0}")]
-    Full(String),
 }
