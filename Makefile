@@ -49,7 +49,15 @@ test-needs: needs
 	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v sqlite3 >/dev/null || missing="$$missing sqlite3"; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL)
+	@$(MAKE) --no-print-directory target/venv/.made
+
+# The programs that the contract tests run.
+target/venv/.made: cmd/tests/requirements.txt
+	@echo "installing $<"
+	@python3 -m venv target/venv && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # Installs what a recipe found missing.
 define INSTALL

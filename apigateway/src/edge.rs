@@ -271,10 +271,12 @@ pub fn request_id(given: Option<&str>) -> String {
 
 /// Reads `Request-Timeout`: seconds, with decimals if wanted, more than zero.
 fn timeout(text: &str) -> Result<Duration, Problem> {
-    let wrong = || Problem::bad_request("Request-Timeout must be seconds, more than 0, such as 2 or 0.5");
+    let wrong = || {
+        Problem::bad_request("Request-Timeout must be seconds, more than 0, with at most 9 decimals, such as 2 or 0.5")
+    };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) {
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 {
         return Err(wrong());
     }
     // Out of range is a long time, which the cap takes care of.
@@ -292,12 +294,12 @@ mod tests {
     #[test]
     fn timeouts_are_decimal_seconds() {
         for (text, expected) in
-            [("1", 1_000_000_000), ("0.25", 250_000_000), ("0.0000000019", 1), ("60.5", 60_500_000_000)]
+            [("1", 1_000_000_000), ("0.25", 250_000_000), ("0.000000001", 1), ("60.5", 60_500_000_000)]
         {
             assert_eq!(timeout(text).unwrap().as_nanos(), expected, "{text}");
         }
         assert!(timeout("99999999999999999999").unwrap() > Duration::from_secs(1 << 40));
-        for text in ["", ".", "0", "0.0", "-1", "+1", "1s", "1e3", " 1", "1.", ".5", "1.2.3", "abc"] {
+        for text in ["", ".", "0.0000000019", "0", "0.0", "-1", "+1", "1s", "1e3", " 1", "1.", ".5", "1.2.3", "abc"] {
             assert!(timeout(text).is_err(), "{text:?}");
         }
     }

@@ -70,6 +70,18 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(405, Code::Unimplemented, detail) }
     }
 
+    /// 409: the first request with this `Idempotency-Key` is still being answered.
+    #[must_use]
+    pub fn key_in_flight() -> Self {
+        Self::new(409, Code::Aborted, "the first request with this Idempotency-Key is still being answered")
+    }
+
+    /// 422: this `Idempotency-Key` belongs to another request.
+    #[must_use]
+    pub fn key_reused() -> Self {
+        Self::new(422, Code::InvalidArgument, "this Idempotency-Key was used with another body: take a new one")
+    }
+
     /// 408: the body came too slowly.
     #[must_use]
     pub fn slow_body(limit: std::time::Duration) -> Self {
@@ -94,10 +106,10 @@ impl Problem {
         Self { inner: Some(inner.into()), ..Self::new(500, Code::Internal, INTERNAL) }
     }
 
-    /// 501: a method that no route has.
+    /// 501: `CONNECT`, which is for proxies.
     #[must_use]
-    pub fn unknown_method() -> Self {
-        Self::new(501, Code::Unimplemented, "no route has that method (methods are written in capital letters)")
+    pub fn no_proxy() -> Self {
+        Self::new(501, Code::Unimplemented, "this is no proxy: it does not CONNECT")
     }
 
     /// 503: as many requests as can be are being answered.

@@ -1,6 +1,6 @@
 //! From a handler, which answers or fails with a [`Problem`], to tide's endpoints with the methods around it.
 
-use std::{future::Future, marker::PhantomData, sync::Arc};
+use std::{future::Future, marker::PhantomData, sync::Arc, time::Instant};
 
 use client_core::Context;
 use tide::{
@@ -9,7 +9,11 @@ use tide::{
     utils::async_trait,
 };
 
-use crate::{Gateway, Problem, State, routes::Route};
+use crate::{
+    Gateway, Problem, State,
+    idempotency::{self, Begun},
+    routes::Route,
+};
 
 /// What a handler gets.
 pub(crate) struct Inbound {
@@ -58,7 +62,28 @@ where
     H: Fn(Inbound) -> F + Copy + Send + Sync + 'static,
     F: Future<Output = Result<Response, Problem>> + Send + 'static,
 {
-    app.at(route.path).put(endpoint(handler)).all(others(route));
+    let keyed = move |inbound| keyed(inbound, route, handler);
+    app.at(route.path).put(endpoint(keyed)).all(others(route));
+}
+
+/// Calls the handler, unless the request has an `Idempotency-Key` whose answer is known already.
+async fn keyed<H, F>(mut inbound: Inbound, route: &'static Route, handler: H) -> Result<Response, Problem>
+where
+    H: Fn(Inbound) -> F,
+    F: Future<Output = Result<Response, Problem>>,
+{
+    let Some(key) = idempotency::key(inbound.request.as_ref())? else { return handler(inbound).await };
+    let body = inbound.body().await?;
+    let gateway = Arc::clone(&inbound.gateway);
+    match gateway.keys.begin(route.path, key, &body, Instant::now())? {
+        Begun::Done(answer) => idempotency::replay(answer),
+        Begun::New(ticket) => {
+            inbound.request.set_body(body);
+            let answer = handler(inbound).await;
+            ticket.end(&answer);
+            answer
+        }
+    }
 }
 
 /// A handler as tide's endpoint; a type of its own, for a closure would need one more box per request.

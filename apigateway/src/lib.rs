@@ -9,7 +9,8 @@
 //!
 //! [`app`] needs no socket: a test answers requests by [`tide::Server::respond`], with fakes behind the [`FeedApi`],
 //! [`ProfileApi`] and [`TopicApi`] traits. It neither listens nor limits connections, heads or bodies: the listener
-//! does. It keeps no state between requests but a count of those in flight.
+//! does. It keeps no state between requests but a count of those in flight, and
+//! the answers to creates that had an `Idempotency-Key`.
 
 mod body;
 mod calm;
@@ -19,6 +20,7 @@ mod error;
 mod feed;
 mod handler;
 mod health;
+mod idempotency;
 mod openapi;
 mod profile;
 mod query;
@@ -49,6 +51,10 @@ pub struct Options {
     pub in_flight_max: usize,
     /// The largest body, in bytes. The listener enforces it while reading; this is the second line. Default 1 MiB.
     pub body_max: usize,
+    /// Answers to creates with an `Idempotency-Key` that are remembered, at least 1. Default 10,000.
+    pub idempotency_max: usize,
+    /// How long each is remembered. Default 1 h.
+    pub idempotency_age: Duration,
     /// What `/readyz` reports.
     pub readiness: monitor::debug::Readiness,
 }
@@ -59,6 +65,8 @@ impl Default for Options {
             timeout: Duration::from_secs(1),
             in_flight_max: 4096,
             body_max: 1 << 20,
+            idempotency_max: 10_000,
+            idempotency_age: Duration::from_secs(3600),
             readiness: monitor::debug::Readiness::default(),
         }
     }
@@ -73,6 +81,8 @@ pub struct Gateway {
     tracer: tracer::Tracer,
     /// API requests being answered now.
     in_flight: AtomicUsize,
+    /// What was answered to creates that had an `Idempotency-Key`.
+    keys: idempotency::Keys,
     /// Spaces the log lines of failed requests.
     calm: calm::Calm,
 }
@@ -88,7 +98,8 @@ pub fn app(
     tracer: tracer::Tracer,
 ) -> tide::Server<State> {
     let (in_flight, calm) = (AtomicUsize::new(0), calm::Calm::new(Instant::now()));
-    let mut app = tide::with_state(Arc::new(Gateway { clients, options, metrics, tracer, in_flight, calm }));
+    let keys = idempotency::Keys::new(options.idempotency_max, options.idempotency_age);
+    let mut app = tide::with_state(Arc::new(Gateway { clients, options, metrics, tracer, in_flight, keys, calm }));
     app.with(edge::Edge);
     handler::put(&mut app, &routes::CREATE_FEED, feed::create_feed);
     handler::get(&mut app, &routes::GET_FEEDS, feed::get_feeds);

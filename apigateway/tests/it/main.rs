@@ -12,5 +12,6 @@ mod bad_input;
 mod edge;
 mod failures;
 mod fakes;
+mod idempotency;
 mod openapi;
 mod transcript;

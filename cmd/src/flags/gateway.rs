@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use structopt::StructOpt;
 
-use super::{Addr, ClientFlags, CommonFlags, Period, Size, values::positive};
+use super::{
+    Addr, ClientFlags, CommonFlags, Period, Size,
+    values::{entries, positive},
+};
 
 /// The API gateway: HTTP in front of feed, profile and topic.
 #[derive(Clone, Debug, StructOpt)]
@@ -30,6 +33,12 @@ pub struct GatewayFlags {
     /// The longest a connection may stay open between requests
     #[structopt(long = "http.idle.timeout", value_name = "duration", default_value = "60s")]
     pub http_idle_timeout: Period,
+    /// Answers to creates with an Idempotency-Key that are remembered
+    #[structopt(long = "http.idempotency.max", value_name = "n", default_value = "10000", parse(try_from_str = entries))]
+    pub http_idempotency_max: u32,
+    /// How long each is remembered
+    #[structopt(long = "http.idempotency.ttl", value_name = "duration", default_value = "1h")]
+    pub http_idempotency_ttl: Period,
     /// A file that keeps the last list of instances, for a start while etcd is away
     #[structopt(long = "discovery.cache", value_name = "file", parse(from_os_str))]
     pub discovery_cache: Option<PathBuf>,

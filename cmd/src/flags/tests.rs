@@ -61,6 +61,8 @@ const GATEWAY: &[(&str, &str)] = &[
     ("http.conns.max", "8"),
     ("http.header.timeout", "1m30s"),
     ("http.idle.timeout", "1.5h"),
+    ("http.idempotency.max", "9"),
+    ("http.idempotency.ttl", "5m"),
     ("discovery.cache", "/tmp/cache.json"),
 ];
 

@@ -41,6 +41,14 @@ pub(crate) fn positive(text: &str) -> Result<u32, String> {
     whole(text, 1..=u32::MAX.into())
 }
 
+/// A number of things remembered.
+///
+/// # Errors
+/// What is no number, 0, or more than 10 million.
+pub(super) fn entries(text: &str) -> Result<u32, String> {
+    whole(text, 1..=10_000_000)
+}
+
 /// A number of connections to a store.
 ///
 /// # Errors

@@ -91,7 +91,9 @@ fn refusal(problem: &Problem, headers: &HeaderMap, watched: Arc<Watched>) -> Res
     response
 }
 
-/// Methods are case-sensitive (RFC 9110 section 9.1); http-types' own reading is not. `CONNECT` is for proxies.
+/// Methods are case-sensitive (RFC 9110 section 9.1); http-types' own reading is not, and it fails for those it does not
+/// know. Any that is not here goes on as one that no route has, to be refused by the route with its own `Allow`.
+/// `CONNECT` is for proxies.
 fn method(method: &hyper::Method) -> Option<Method> {
     Some(match method.as_str() {
         "GET" => Method::Get,
@@ -101,8 +103,8 @@ fn method(method: &hyper::Method) -> Option<Method> {
         "OPTIONS" => Method::Options,
         "DELETE" => Method::Delete,
         "PATCH" => Method::Patch,
-        "TRACE" => Method::Trace,
-        _ => return None,
+        "CONNECT" => return None,
+        _ => Method::Trace,
     })
 }
 
@@ -125,7 +127,7 @@ fn translate(
     method: Option<Method>,
     length_seen: bool,
 ) -> Result<http::Request, Problem> {
-    let method = method.ok_or_else(Problem::unknown_method)?;
+    let method = method.ok_or_else(Problem::no_proxy)?;
     if length_seen && head.headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(Problem::bad_request("Content-Length and Transfer-Encoding exclude each other"));
     }

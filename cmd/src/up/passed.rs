@@ -89,6 +89,10 @@ passed! {
     http_header_timeout "http.header.timeout" Gateway,
     /// To the gateway: the longest a connection may stay open between requests
     http_idle_timeout "http.idle.timeout" Gateway,
+    /// To the gateway: answers to creates with an Idempotency-Key that are remembered
+    http_idempotency_max "http.idempotency.max" Gateway,
+    /// To the gateway: how long each is remembered
+    http_idempotency_ttl "http.idempotency.ttl" Gateway,
     /// To the gateway: a file that keeps the last list of instances
     discovery_cache "discovery.cache" Gateway,
 }

@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod commands;
+mod contract;
 mod discovery;
 mod effects;
 mod lifecycle;
