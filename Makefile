@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit deny needs test-needs
+.PHONY: run build test fmt unused clippy doc unit prove deny needs test-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -31,6 +31,10 @@ doc:
 unit:
 	$(CARGO) test --workspace --locked
 
+# Every fault of the fault suite, under load; the report is in target/prove/.
+prove: test-needs
+	$(CARGO) test --release --locked -p cmd --test prove -- all
+
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
 deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked --version 0.20.2 cargo-deny; }
@@ -47,8 +51,12 @@ needs:
 test-needs: needs
 	@missing=""; \
 	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
+	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	command -v prometheus-alertmanager >/dev/null || missing="$$missing prometheus-alertmanager"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v sqlite3 >/dev/null || missing="$$missing sqlite3"; \
+	command -v iptables >/dev/null || ls /usr/sbin/iptables >/dev/null 2>&1 || missing="$$missing iptables"; \
+	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL)
 	@$(MAKE) --no-print-directory target/venv/.made

@@ -112,7 +112,7 @@ impl ClientMetrics {
         self.inner.ejected.set(whole(ejected));
     }
 
-    /// An instance is taken out of rotation; reason: `consecutive`, `success_rate`.
+    /// An instance is taken out of rotation; reason: `consecutive`, `success_rate`, `probe`.
     pub fn ejected(&self, reason: &'static str) {
         self.inner.ejections.get(reason).inc();
     }
@@ -179,13 +179,26 @@ impl RegistrationMetrics {
     }
 }
 
+/// Why retries are not made.
+const REFUSALS: &[&str] = &["attempts", "budget", "deadline", "pushback", "unsafe", "upstream"];
+/// Kinds of degraded replies.
+const FALLBACKS: &[&str] = &["default", "stale"];
+/// Why instances are ejected.
+const EJECTIONS: &[&str] = &["consecutive", "probe", "success_rate"];
+/// How dials end.
+const DIALS: &[&str] = &["failed", "ok", "wrong_service"];
+/// Why watches are begun again, most often.
+const RESTARTS: &[&str] = &["cancelled", "closed", "compacted", "connect", "list", "silent", "watch"];
+/// How renewals end.
+const RENEWALS: &[&str] = &["failed", "ok"];
+
 impl super::Monitor {
     /// Handles of the client package of `service`, for the methods of its table, in their order.
     #[must_use]
     pub fn client(&self, service: &'static str, methods: &[&'static str]) -> ClientMetrics {
         let methods: Vec<_> = methods.iter().copied().chain([OTHER]).collect();
         let state = |state: &str| self.gauge(names::POOL_INSTANCES).with_label_values(&[service, state]);
-        let words = |name, labels: &[&'static str]| Words::new(self.counter(name), labels);
+        let words = |name, labels: &[&'static str], known| Words::new(self.counter(name), labels, known);
         let inner = Client {
             service,
             durations: self.histogram(names::RPC_CLIENT_DURATION),
@@ -193,14 +206,20 @@ impl super::Monitor {
             attempts_family: self.counter(names::RPC_CLIENT_ATTEMPTS),
             attempts: Grid::new(methods.len(), CODES.len()),
             retries: self.counter(names::RPC_CLIENT_RETRIES).with_label_values(&[service]),
-            refused: words(names::RPC_CLIENT_RETRIES_REFUSED, &[service]),
-            fallbacks: methods.iter().map(|method| words(names::RPC_CLIENT_FALLBACKS, &[service, method])).collect(),
+            refused: words(names::RPC_CLIENT_RETRIES_REFUSED, &[service], REFUSALS),
+            fallbacks: methods
+                .iter()
+                .map(|method| {
+                    let known = if *method == OTHER { &[] } else { FALLBACKS };
+                    words(names::RPC_CLIENT_FALLBACKS, &[service, method], known)
+                })
+                .collect(),
             limited: self.counter(names::RPC_CLIENT_LIMITED).with_label_values(&[service]),
             ready: state("ready"),
             connecting: state("connecting"),
             ejected: state("ejected"),
-            ejections: words(names::POOL_EJECTIONS, &[service]),
-            dials: words(names::POOL_DIALS, &[service]),
+            ejections: words(names::POOL_EJECTIONS, &[service], EJECTIONS),
+            dials: words(names::POOL_DIALS, &[service], DIALS),
             methods,
         };
         ClientMetrics { inner: Arc::new(inner) }
@@ -214,7 +233,7 @@ impl super::Monitor {
             revision: self.gauge(names::DISCOVERY_REVISION).with_label_values(&[service]),
             entries: self.gauge(names::DISCOVERY_ENTRIES).with_label_values(&[service]),
             skipped: self.counter(names::DISCOVERY_SKIPPED).with_label_values(&[service]),
-            restarts: Arc::new(Words::new(self.counter(names::DISCOVERY_RESTARTS), &[service])),
+            restarts: Arc::new(Words::new(self.counter(names::DISCOVERY_RESTARTS), &[service], RESTARTS)),
         }
     }
 
@@ -223,7 +242,7 @@ impl super::Monitor {
     pub fn registration(&self, service: &'static str) -> RegistrationMetrics {
         RegistrationMetrics {
             registered: self.gauge(names::REGISTRATION_STATE).with_label_values(&[service]),
-            renewals: Arc::new(Words::new(self.counter(names::REGISTRATION_RENEWALS), &[service])),
+            renewals: Arc::new(Words::new(self.counter(names::REGISTRATION_RENEWALS), &[service], RENEWALS)),
             puts: self.counter(names::REGISTRATION_PUTS).with_label_values(&[service]),
         }
     }

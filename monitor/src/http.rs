@@ -148,6 +148,10 @@ impl Drop for Held {
     }
 }
 
+/// Why connections end by an error.
+const ERRORS: &[&str] =
+    &["answer", "answer_timeout", "header_timeout", "incomplete", "io", "parse", "stop", "too_large", "write_timeout"];
+
 impl super::Monitor {
     /// Handles for these routes (each a template) and `none`.
     #[must_use]
@@ -160,8 +164,8 @@ impl super::Monitor {
             durations: self.histogram(names::HTTP_REQUEST_DURATION),
             in_flight: self.plain_gauge(names::HTTP_REQUESTS_IN_FLIGHT),
             connections: self.plain_gauge(names::HTTP_CONNECTIONS),
-            shed: Words::new(self.counter(names::HTTP_REQUESTS_SHED), &[]),
-            errors: Words::new(self.counter(names::HTTP_CONNECTION_ERRORS), &[]),
+            shed: Words::new(self.counter(names::HTTP_REQUESTS_SHED), &[], &["connections", "in_flight"]),
+            errors: Words::new(self.counter(names::HTTP_CONNECTION_ERRORS), &[], ERRORS),
             panics: self.plain_counter(names::HTTP_PANICS),
         };
         HttpMetrics { inner: Arc::new(inner) }

@@ -2,7 +2,8 @@
 //!
 //! The families of the prometheus crate hash label values under a lock at every look-up and panic on a wrong count. On
 //! the hot paths the labels come from small fixed sets, so a handle is resolved at its first use and then found by its
-//! place. A series exists from its first use on, not before.
+//! place. A series of a grid exists from its first use on; those of known words from the start, at 0, so that a rate sees
+//! the first event, too.
 
 use std::sync::OnceLock;
 
@@ -44,14 +45,18 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// `labels` are the values of all labels of the family but its last.
-    pub(crate) fn new(family: IntCounterVec, labels: &[&'static str]) -> Self {
-        Self {
+    /// `labels` are the values of all labels of the family but its last; `known` are words that are shown from the start.
+    pub(crate) fn new(family: IntCounterVec, labels: &[&'static str], known: &[&'static str]) -> Self {
+        let words = Self {
             family,
             labels: labels.to_vec(),
             slots: std::array::from_fn(|_| OnceLock::new()),
             other: OnceLock::new(),
+        };
+        for word in known {
+            words.get(word);
         }
+        words
     }
 
     pub(crate) fn get(&self, word: &'static str) -> &IntCounter {
@@ -92,7 +97,7 @@ mod tests {
         const MANY: [&str; 20] =
             ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
         let family = IntCounterVec::new(Opts::new("x_total", "x"), &["service", "reason"]).unwrap();
-        let words = Words::new(family.clone(), &["feed"]);
+        let words = Words::new(family.clone(), &["feed"], &[]);
         for word in MANY {
             words.get(word).inc();
             words.get(word).inc();

@@ -16,7 +16,12 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpStream, runtime::Handle, sync::Semaphore, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpStream,
+    runtime::Handle,
+    sync::{Semaphore, oneshot, watch},
+    task::JoinHandle,
+};
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
@@ -128,6 +133,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let graceful = GracefulShutdown::new();
+    // Closes when the drain begins, for those who have not said a word yet.
+    let (draining, drain) = watch::channel(());
     let permits = Arc::new(Semaphore::new(limits.connections));
     let mut connections = tokio::task::JoinSet::new();
     let limit = loop {
@@ -138,15 +145,15 @@ where
             stream = next(&listener, &permits) => stream,
         };
         let Some((stream, permit)) = stream else { continue };
-        let (watcher, service, limits) = (graceful.watcher(), service.clone(), limits.clone());
+        let (watcher, service, limits, drain) = (graceful.watcher(), service.clone(), limits.clone(), drain.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, service, &limits, watcher).await {
+            if let Err(error) = connection(stream, service, &limits, watcher, drain).await {
                 log::debug!("connection ended: {error}");
             }
             drop(permit);
         });
     };
-    drop(listener);
+    drop((listener, draining));
     tokio::select! {
         () = graceful.shutdown() => Drained::Clean,
         () = tokio::time::sleep(limit) => Drained::Cut,
@@ -180,6 +187,7 @@ async fn connection<S, B>(
     service: S,
     limits: &Limits,
     watcher: hyper_util::server::graceful::Watcher,
+    mut drain: watch::Receiver<()>,
 ) -> Result<(), BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -188,7 +196,13 @@ where
     B::Error: Into<BoxError>,
 {
     // Looked at, not taken: the codec reads it again.
-    let speaks = tokio::time::timeout(limits.handshake, stream.peek(&mut [0])).await;
+    let mut first = [0];
+    let speaks = tokio::select! {
+        biased;
+        speaks = tokio::time::timeout(limits.handshake, stream.peek(&mut first)) => speaks,
+        // Nothing is ever sent: who has asked nothing need not be waited for.
+        _ = drain.changed() => return Ok(()),
+    };
     speaks.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no byte came"))??;
     match &limits.tls {
         None => drive(TokioIo::new(stream), service, limits, watcher).await,

@@ -16,6 +16,7 @@ mod discovery;
 mod effects;
 mod lifecycle;
 mod load;
+mod monitoring;
 mod rig;
 mod stores;
 mod system;

@@ -1,0 +1,161 @@
+//! The load: open loop, reads and writes with ids of their own, every answer kept.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::rig::{Answer, Http};
+
+/// Requests per second; every sixth is a write: 500 reads and 100 writes.
+const RATE: u64 = 600;
+/// Callers: as many requests may wait for an answer at once.
+const CALLERS: usize = 160;
+/// Users that are read; each has the feeds 1 and 2.
+pub(crate) const READERS: u64 = 50;
+/// The user that writes are made for.
+pub(crate) const WRITER: u64 = 1_000_000;
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// 200, and true.
+    Good,
+    /// 200, and marked; `stale` or `default`.
+    Degraded(String),
+    /// A write answered 503 or 504, with what it says of itself.
+    Refused(String),
+    /// Anything else.
+    Failed(String),
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// When it was due, after the start.
+    pub(crate) due: Duration,
+    pub(crate) write: bool,
+    pub(crate) class: Class,
+    /// From when it was due.
+    pub(crate) latency: Duration,
+}
+
+/// Requests that go on until it is stopped.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    callers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    port: AtomicU16,
+    started: Instant,
+    stop: AtomicBool,
+    next: AtomicU64,
+    records: Mutex<Vec<Record>>,
+    acknowledged: Mutex<Vec<i64>>,
+}
+
+impl Load {
+    pub(crate) fn start(port: u16) -> Self {
+        let shared = Arc::new(Shared {
+            port: AtomicU16::new(port),
+            started: Instant::now(),
+            stop: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+            records: Mutex::default(),
+            acknowledged: Mutex::default(),
+        });
+        let callers = (0..CALLERS).map(|_| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().stack_size(256 << 10).spawn(move || shared.call()).unwrap()
+        });
+        Self { callers: callers.collect(), shared }
+    }
+
+    /// Time since the start.
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Ends it; all requests and the ids of all acknowledged writes.
+    pub(crate) fn stop(self) -> (Vec<Record>, Vec<i64>) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for caller in self.callers {
+            caller.join().unwrap();
+        }
+        let records = std::mem::take(&mut *self.shared.records.lock().unwrap());
+        let acknowledged = std::mem::take(&mut *self.shared.acknowledged.lock().unwrap());
+        (records, acknowledged)
+    }
+}
+
+impl Shared {
+    fn call(&self) {
+        let mut http = None;
+        while !self.stop.load(Ordering::SeqCst) {
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            let due = Duration::from_micros(number * 1_000_000 / RATE);
+            if let Some(early) = due.checked_sub(self.started.elapsed()) {
+                #[allow(clippy::disallowed_methods)] // until the request is due
+                thread::sleep(early);
+            }
+            let write = number.is_multiple_of(6);
+            let class = self.request(&mut http, number, write);
+            let latency = self.started.elapsed().saturating_sub(due);
+            self.records.lock().unwrap().push(Record { due, write, class, latency });
+        }
+    }
+
+    fn request(&self, http: &mut Option<Http>, number: u64, write: bool) -> Class {
+        let port = self.port.load(Ordering::SeqCst);
+        let mut exchange = || {
+            let connection = match http {
+                Some(connection) => connection,
+                None => http.insert(Http::connect(port)?),
+            };
+            if write {
+                let body = format!(r#"{{"id": {}, "user_id": {WRITER}, "content": "{number}"}}"#, number + 1);
+                return connection.request("PUT", "/api/feed/create_feed", &[], body.as_bytes());
+            }
+            let user = number % READERS + 1;
+            let target = match number % 10 {
+                3 => format!("/api/profile/get_profile?user_id={user}"),
+                7 => format!("/api/topic/view?topic_id={user}"),
+                _ => format!("/api/feed/get_feeds?user_id={user}&size=2"),
+            };
+            connection.request("GET", &target, &[], b"")
+        };
+        match exchange() {
+            Ok(answer) if write => self.written(number, &answer),
+            Ok(answer) => read(&answer),
+            Err(error) => {
+                *http = None;
+                Class::Failed(format!("{:?}", error.kind()))
+            }
+        }
+    }
+
+    fn written(&self, number: u64, answer: &Answer) -> Class {
+        match answer.status {
+            200 => {
+                self.acknowledged.lock().unwrap().push(i64::try_from(number).unwrap() + 1);
+                Class::Good
+            }
+            503 | 504 => Class::Refused(answer.json()["detail"].as_str().unwrap_or_default().to_owned()),
+            status => Class::Failed(status.to_string()),
+        }
+    }
+}
+
+fn read(answer: &Answer) -> Class {
+    match (answer.status, answer.header("x-degraded")) {
+        (200, Some(how)) => Class::Degraded(how.split(';').next().unwrap_or_default().to_owned()),
+        (200, None) if answer.text().contains("\"kept") => Class::Good,
+        (200, None) => Class::Failed("not what was stored".into()),
+        (status, _) => Class::Failed(status.to_string()),
+    }
+}

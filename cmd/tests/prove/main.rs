@@ -1,0 +1,62 @@
+//! The fault suite: every fault is done to real processes and a real etcd, under load, and what came of it is measured.
+//!
+//! ```text
+//!   cargo test -p cmd --test prove                   the subset that `make test` runs
+//!   cargo test -p cmd --test prove --release -- all  everything: `make prove`
+//!   cargo test -p cmd --test prove -- kill netem     rows whose name begins so
+//! ```
+//!
+//! The whole runs in a network namespace of its own (`unshare -n`), where only loopback is: packets are dropped and
+//! delayed there without touching the machine. The report is written to `target/prove/`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::print_stderr, dead_code)]
+
+mod load;
+mod report;
+#[path = "../it/rig.rs"]
+mod rig;
+mod rows;
+mod scene;
+
+use std::{env, os::unix::process::CommandExt as _, process::Command};
+
+use report::{Check, Outcome, Report};
+
+/// Set for the process that is in the namespace.
+const INSIDE: &str = "PROVE_INSIDE";
+
+fn main() {
+    if env::var_os(INSIDE).is_none() {
+        enter();
+    }
+    let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let all = asked.iter().any(|arg| arg == "all");
+    let rows = rows::all().into_iter().filter(|row| {
+        if asked.is_empty() { row.subset } else { all || asked.iter().any(|arg| row.name.starts_with(arg)) }
+    });
+    let mut report = Report::new();
+    for row in rows {
+        println!("prove: {} ...", row.name);
+        let length = rows::Length { whole: !asked.is_empty() };
+        // What was waited for in vain is a failed row, and the next one is done all the same.
+        let outcome = std::panic::catch_unwind(|| (row.run)(&length)).unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            Outcome { checks: vec![Check::new("it ran to its end", false, words)], ..Outcome::default() }
+        });
+        report.add(&row, outcome);
+    }
+    report.write();
+    println!("{}", report.closing());
+    #[allow(clippy::disallowed_methods)] // a test program ends with its verdict
+    std::process::exit(i32::from(!report.passed()));
+}
+
+/// Runs this program again in a network namespace of its own; does not return.
+fn enter() -> ! {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    let mut command = Command::new("unshare");
+    command.args(if root { ["-n"].as_slice() } else { ["-n", "-r"].as_slice() });
+    command.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+    command.arg(env::current_exe().unwrap()).args(env::args().skip(1)).env(INSIDE, "1");
+    panic!("unshare (util-linux), ip (iproute2): {}", command.exec());
+}
