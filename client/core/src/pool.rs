@@ -7,8 +7,9 @@
 //!                   ready: the connected ones, a swapped Arc that picking reads without a lock
 //! ```
 //!
-//! An empty list does not empty the pool: instances that are connected stay in use until their connection ends, since
-//! a registry that lost everything says the same as one whose services all stopped, and only the connections tell.
+//! A list does not empty the pool: while nobody on it is connected, instances that left it stay in use until their
+//! connection ends. A registry that lost everything says the same as one whose services all stopped, and only the
+//! connections tell; and who has just come onto the list must be dialled first.
 //! When more than half of the connected instances are out by their breakers, the breakers are overruled: a common
 //! cause is likelier than that many bad instances (Envoy's "panic threshold").
 
@@ -166,10 +167,10 @@ impl Pool {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Collects the connected instances, and forgets the unlisted ones that are not.
+    /// Collects the connected instances, and forgets the unlisted ones that are not, or are not needed.
     fn rebuild(&self) {
         let mut members = self.members();
-        let keep_unlisted = !members.values().any(|member| member.instance.is_listed());
+        let keep_unlisted = !members.values().any(|member| member.instance.is_listed() && member.instance.is_ready());
         members.retain(|_, member| member.instance.is_listed() || (keep_unlisted && member.instance.is_ready()));
         let ready: Vec<_> = members
             .values()

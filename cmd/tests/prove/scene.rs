@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use client_core::testing::Etcd;
-use cmd_store::testing::Folder;
+use cmd_store::{StoreUrl, testing::Postgres};
 use rustix::process::Signal;
 
 use crate::{
@@ -21,7 +21,8 @@ pub(crate) struct Scene {
     pub(crate) gateway: Process,
     /// Feeds first.
     pub(crate) services: Vec<Instance>,
-    folder: Folder,
+    /// Not SQLite: a process that is stopped in the middle of a commit keeps the others from the file.
+    _postgres: Postgres,
 }
 
 /// One service's process, and how it was started.
@@ -57,23 +58,22 @@ impl Scene {
 
     /// The first feed listens on 127.0.0.3, so that packets to and from it can be told from all others.
     pub(crate) fn start_on(etcd: Vec<Etcd>, gateway: &[&str]) -> Self {
-        let folder = Folder::new();
+        let postgres = Postgres::start();
+        let StoreUrl::Postgres(store) = postgres.database("app") else { panic!("a database has a URL") };
         let endpoints: Vec<_> = etcd.iter().map(Etcd::endpoint).collect();
         let registry = format!("-etcd.addr={}", endpoints.join(","));
         let mut services = Vec::new();
         for name in ["feed", "profile", "topic"] {
-            for number in 0..EACH {
+            for _ in 0..EACH {
                 let host = if services.is_empty() { "127.0.0.3" } else { "127.0.0.1" };
-                let (port, file) = (free_port(), folder.path().join(name).with_extension("db"));
-                let mut args = vec![registry.clone(), format!("-store.url=sqlite:{}", file.display())];
-                args.push(format!("-addr={host}:{port}"));
-                debug_assert!(number < EACH);
+                let port = free_port();
+                let args = vec![registry.clone(), format!("-store.url={store}"), format!("-addr={host}:{port}")];
                 services.push(Instance::start(name, port, args, host));
             }
         }
         let args: Vec<&str> = [registry.as_str()].into_iter().chain(gateway.iter().copied()).collect();
         let gateway = Process::start("apigateway", &args).ready();
-        let scene = Self { etcd, gateway, services, folder };
+        let scene = Self { etcd, gateway, services, _postgres: postgres };
         for name in ["feed", "profile", "topic"] {
             scene.in_rotation(name, EACH);
         }
