@@ -34,7 +34,7 @@ pub fn parse<F: StructOpt>(program: &str, args: impl IntoIterator<Item = OsStrin
     let app = F::clap()
         .name(program)
         .bin_name(program)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(crate::VERSION)
         .setting(AppSettings::AllArgsOverrideSelf)
         .setting(AppSettings::UnifiedHelpMessage)
         .setting(AppSettings::ColorNever)
@@ -91,7 +91,9 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Re
             Some(_) => rewritten.push(format!("--{name}")),
             None if matches!(name, "h" | "help") => rewritten.push("--help".into()),
             // clap would print the version by itself, and then we once more.
-            None if name == "version" => return Err(Exit::Text(format!("{program} {}", env!("CARGO_PKG_VERSION")))),
+            None if name == "version" => return Err(Exit::Text(format!("{program} {}", crate::VERSION))),
+            // Asks for a text, too, but of a process that has these flags.
+            None if name == "healthcheck" => rewritten.push("--healthcheck=readyz".into()),
             None => match args.next() {
                 Some(value) => rewritten.push(format!("--{name}={}", utf8(value, &format!("flag -{name}: "))?)),
                 None => {

@@ -21,6 +21,7 @@ pub fn apigateway(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "apigateway",
         flags::parse("apigateway", args).and_then(|flags: GatewayFlags| {
+            flags.common.healthcheck(&flags.debug_addr)?;
             // One thread serves: on few cores a second costs more in wake-ups than it brings; tokio has only etcd to serve.
             let threads = if flags.common.threads == 0 { 1 } else { flags.common.threads.into() };
             lifecycle::run(threads, 1, async |_: &Shim| serve(&flags).await)

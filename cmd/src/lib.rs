@@ -5,7 +5,7 @@
 //!     \      |      /          |           (starts them)    (measures them)
 //!      service.rs          gateway.rs
 //!            \              /   \
-//!           lifecycle.rs         http.rs     flags.rs  log.rs  exit.rs
+//!           lifecycle.rs         http.rs     flags.rs  log.rs  exit.rs  healthcheck.rs
 //! ```
 //!
 //! Each `main` is a few lines; everything is here, so that it can be tested.
@@ -13,9 +13,16 @@
 pub mod exit;
 pub mod flags;
 pub mod gateway;
+pub mod healthcheck;
 pub mod http;
 pub mod lifecycle;
 pub mod load;
 pub mod log;
 pub mod service;
 pub mod up;
+
+/// What this is: the version that `make dist` and `docker/build.sh` take from git, else the package's own.
+pub const VERSION: &str = match option_env!("APP_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

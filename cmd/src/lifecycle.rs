@@ -89,11 +89,11 @@ impl Process {
         let tracer = tracer(service, flags, addr)?;
         let log = log::start(flags.log_level, flags.log_format).map_err(failed("cannot start the log"))?;
         let stop = signals().map_err(failed("cannot take signals"))?;
-        ::log::info!("{program} {} starts", env!("CARGO_PKG_VERSION"));
+        ::log::info!("{program} {} starts", crate::VERSION);
         Ok(Self {
             program,
             log,
-            monitor: Monitor::new(program, env!("CARGO_PKG_VERSION")),
+            monitor: Monitor::new(program, crate::VERSION),
             tracer,
             readiness: Readiness::default(),
             stop,

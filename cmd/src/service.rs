@@ -31,6 +31,7 @@ pub fn feed(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "feed",
         flags::parse("feed", args).and_then(|flags: FeedFlags| {
+            flags.common.healthcheck(&flags.debug_addr)?;
             run(client_feed::SERVICE, &flags.service(), async |process| {
                 let memory = || Arc::new(feed::store::Memory::default()) as Arc<dyn feed::store::Store>;
                 let sql = async |database| Ok(Arc::new(feed::store::Sql::open(database).await?) as _);
@@ -47,6 +48,7 @@ pub fn topic(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "topic",
         flags::parse("topic", args).and_then(|flags: TopicFlags| {
+            flags.common.healthcheck(&flags.debug_addr)?;
             run(client_topic::SERVICE, &flags.service(), async |process| {
                 let memory = || Arc::new(topic::store::Memory::default()) as Arc<dyn topic::store::Store>;
                 let sql = async |database| Ok(Arc::new(topic::store::Sql::open(database).await?) as _);
@@ -63,6 +65,7 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     end(
         "profile",
         flags::parse("profile", args).and_then(|flags: ProfileFlags| {
+            flags.common.healthcheck(&flags.debug_addr)?;
             let config = flags.client.config()?;
             run(client_profile::SERVICE, &flags.service(), async |process| {
                 let feeds = client_feed::FeedClient::new(&parts(config, &flags.service(), process)?);

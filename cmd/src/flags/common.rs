@@ -11,10 +11,13 @@ use proto::tls::Tls;
 use structopt::StructOpt;
 
 use super::{
-    BalanceName, Endpoints, Format, Period, Ratio, Switch,
+    Addr, BalanceName, Endpoints, Format, Period, Ratio, Switch,
     values::{level, threads},
 };
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    healthcheck::{self, Question},
+};
 
 /// Of every process: registry, traces, TLS, logs, threads.
 #[derive(Clone, Debug, StructOpt)]
@@ -64,9 +67,21 @@ pub struct CommonFlags {
     /// Threads that answer requests; 0 is the command's default (gateway: 1, services: one per core)
     #[structopt(long = "threads", value_name = "n", default_value = "0", parse(try_from_str = threads))]
     pub threads: u16,
+    /// Starts nothing, but asks the process that was started with the same flags whether it is ready (or, with
+    /// -healthcheck=healthz, whether it answers); exits 0 or 1
+    #[structopt(long = "healthcheck", value_name = "readyz|healthz")]
+    pub healthcheck: Option<Question>,
 }
 
 impl CommonFlags {
+    /// Lets a process start, unless it was only asked to ask another at its debug port `addr`.
+    ///
+    /// # Errors
+    /// Not one, but the answer: there is nothing more to do.
+    pub fn healthcheck(&self, addr: &Addr) -> Result<(), Exit> {
+        self.healthcheck.map_or(Ok(()), |question| Err(healthcheck::ask(question, addr)))
+    }
+
     /// How to reach etcd; the password comes from the environment.
     ///
     /// # Errors

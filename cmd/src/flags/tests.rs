@@ -38,6 +38,7 @@ const COMMON: &[(&str, &str)] = &[
     ("log.level", "debug"),
     ("log.format", "json"),
     ("threads", "3"),
+    ("healthcheck", "healthz"),
 ];
 const SERVICE: &[(&str, &str)] = &[
     ("addr", "127.0.0.1:9000"),
@@ -72,9 +73,11 @@ fn three_spellings<F: StructOpt + std::fmt::Debug>(program: &str, rows: &[&[(&st
     let default = parse(&[]).unwrap();
     for (flag, value) in rows.iter().copied().flatten() {
         let one = parse(&[&format!("-{flag}={value}")]).unwrap();
-        assert_eq!(one, parse(&[&format!("-{flag}"), value]).unwrap(), "-{flag} {value}");
         assert_eq!(one, parse(&[&format!("--{flag}={value}")]).unwrap(), "--{flag}={value}");
-        assert_eq!(one, parse(&[&format!("--{flag}"), value]).unwrap(), "--{flag} {value}");
+        if *flag != "healthcheck" {
+            assert_eq!(one, parse(&[&format!("-{flag}"), value]).unwrap(), "-{flag} {value}");
+            assert_eq!(one, parse(&[&format!("--{flag}"), value]).unwrap(), "--{flag} {value}");
+        }
         assert_ne!(one, default, "-{flag}={value} changes something");
     }
 }
@@ -103,6 +106,7 @@ fn every_flag_with_a_bad_value_is_named_in_one_line() {
         ("threads", "many"),
         ("threads", "-1"),
         ("threads", "1025"),
+        ("healthcheck", "yes"),
         ("etcd.addr", "http://root:secret@h:1"),
         ("addr", "[::1:80"),
         ("drain.timeout", "99999999999h99999999999h"),
@@ -242,8 +246,17 @@ fn help_and_version_are_texts() {
         assert!(!text.contains(" --") && !text.contains("[default: ]"), "{text}");
     }
     for version in ["-version", "--version"] {
-        assert_eq!(feed(&[version]).unwrap_err(), Exit::Text(format!("feed {}", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(feed(&[version]).unwrap_err(), Exit::Text(format!("feed {}", crate::VERSION)));
     }
+}
+
+#[test]
+fn healthcheck_alone_asks_for_readiness_and_takes_no_value() {
+    use crate::healthcheck::Question;
+    let flags = feed(&["-healthcheck", "-debug.addr", ":7000"]).unwrap();
+    assert_eq!((flags.common.healthcheck, flags.debug_addr.port()), (Some(Question::Readyz), 7000));
+    assert_eq!(feed(&["--healthcheck"]).unwrap().common.healthcheck, Some(Question::Readyz));
+    assert_eq!(feed(&[]).unwrap().common.healthcheck, None);
 }
 
 #[test]

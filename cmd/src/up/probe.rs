@@ -1,15 +1,8 @@
 //! Whether a process is ready, asked at its own port.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::Duration,
-};
-
 use serde_json::Value;
 
-/// How long one question may take.
-const TIMEOUT: Duration = Duration::from_secs(1);
+use crate::healthcheck;
 
 /// Where to ask.
 #[derive(Clone, Debug)]
@@ -41,11 +34,5 @@ pub(crate) fn connected(debug: u16, wanted: &[(&str, u16)]) -> bool {
 
 /// The body of a 200.
 fn get(addr: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&addr.parse().ok()?, TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.split(' ').nth(1).filter(|status| *status == "200").map(|_| body.to_owned())
+    healthcheck::get(addr.parse().ok()?, path).ok().filter(|answer| answer.status == 200).map(|answer| answer.body)
 }

@@ -33,7 +33,7 @@ fn help_and_version_go_to_standard_output_with_code_0() {
         }
         let output = run(program, &["-version"]);
         assert_eq!(output.status.code(), Some(0), "{program}");
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{program} {}\n", cmd::VERSION));
     }
 }
 

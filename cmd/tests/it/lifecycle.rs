@@ -1,11 +1,14 @@
 //! Start and stop, with and without the registry.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use client_core::testing::Etcd;
 use rustix::process::Signal;
 
-use crate::rig::{Http, Process, System, get, put, wait_for};
+use crate::rig::{Http, Process, System, binary, free_port, get, put, wait_for};
 
 #[test]
 fn gateway_starts_without_etcd_says_why_and_serves_once_it_is_there() {
@@ -120,4 +123,35 @@ fn process_takes_all_the_descriptors_it_may_have() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let values: Vec<&str> = line.trim_start_matches("Max open files").split_whitespace().collect();
     assert_eq!(values[0], values[1], "{line}");
+}
+
+#[test]
+fn healthcheck_tells_by_its_exit_code_how_the_process_with_the_same_flags_is() {
+    let check = |debug: u16, program: &str, check: &str| {
+        let debug = format!("-debug.addr=127.0.0.1:{debug}");
+        let output = Command::new(binary(program)).args([&debug, check]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let etcd = Etcd::start();
+    let feed = Process::start("feed", &[&format!("-etcd.addr={}", etcd.endpoint())]).ready();
+    let (code, said) = check(feed.debug, "feed", "-healthcheck");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("[+] registry"), "{said}");
+
+    // Alive, but without a registry not ready.
+    let nobody = free_port();
+    let gateway = Process::start("apigateway", &[&format!("-etcd.addr=127.0.0.1:{nobody}")]);
+    wait_for("the gateway answers", || {
+        (check(gateway.debug, "apigateway", "-healthcheck=healthz").0 == 0).then_some(())
+    });
+    let (code, said) = check(gateway.debug, "apigateway", "-healthcheck");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with("apigateway: /readyz on ") && said.contains("503: [-] feed"), "{said}");
+
+    let debug = feed.debug;
+    feed.stop();
+    let (code, said) = check(debug, "feed", "-healthcheck=healthz");
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
