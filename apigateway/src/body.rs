@@ -9,8 +9,8 @@ use crate::{Problem, query};
 
 /// The longest text, in bytes.
 pub(crate) const TEXT_MAX: usize = 64 * 1024;
-/// Up to here every integer is a float of its own.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Up to here every integer is a float of its own; the next one, 2^53, is also what 2^53 + 1 is rounded to.
+const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// The named fields of one JSON object. Fields with other names are ignored.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(i64::try_from(value).map_or(Value::Number, Value::Integer))
     }
 
-    /// `1.0` and `1e3` are integers, too, to JSON Schema and to protobuf's JSON; beyond 2^53 nobody knows which.
+    /// `1.0` and `1e3` are integers, too, to JSON Schema and to protobuf's JSON; from 2^53 on nobody knows which.
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
         #[allow(clippy::cast_possible_truncation)] // within the bounds it is exact
         let integer = (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then_some(number as i64);
@@ -286,7 +286,15 @@ mod tests {
         assert_eq!(detail(body("0")), "id must be at least 1, not 0");
         assert_eq!(detail(body("-1")), "id must be at least 1, not -1");
         assert_eq!(detail(body("\"\"")), "id is empty: it must be a decimal integer, such as 123");
-        for id in ["1.5", "1e-3", "1e16", "9223372036854775808", "18446744073709551616"] {
+        for id in [
+            "1.5",
+            "1e-3",
+            "1e16",
+            "9007199254740992.0",
+            "9007199254740993.0",
+            "9223372036854775808",
+            "18446744073709551616",
+        ] {
             assert_eq!(detail(body(id)), "id must be an integer from 1 to 9223372036854775807", "{id}");
         }
         assert_eq!(detail(br#"{"id": 1, "user_id": 1}"#), "content is missing: it must be a string");
@@ -296,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
-        for (id, value) in [("7", 7), ("7.0", 7), ("7e2", 700), ("9007199254740992.0", 1 << 53), ("\"7\"", 7)] {
+        for (id, value) in [("7", 7), ("7.0", 7), ("7e2", 700), ("9007199254740991.0", (1 << 53) - 1), ("\"7\"", 7)] {
             let body = format!(r#"{{"id": {id}}}"#);
             assert_eq!(Fields::parse(body.as_bytes(), ["id"]).unwrap().id("id").unwrap(), value, "{id}");
         }
