@@ -8,7 +8,7 @@ use tide::{
 };
 use tonic::Code;
 
-use crate::render;
+use crate::{idempotency, render};
 
 /// The nginx status for a caller that went away; http-types does not know it, so it is seen in metrics and logs only.
 pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -43,12 +43,14 @@ pub struct Problem {
     allow: Option<&'static str>,
     /// What the caller is not told; for the log.
     inner: Option<String>,
+    /// Whether an earlier request with the same `Idempotency-Key` got this answer.
+    replayed: bool,
 }
 
 impl Problem {
     fn new(status: u16, code: Code, detail: impl Into<String>) -> Self {
         let retry_after = matches!(status, 429 | 503).then_some(1);
-        Self { status, code, detail: detail.into(), retry_after, allow: None, inner: None }
+        Self { status, code, detail: detail.into(), retry_after, allow: None, inner: None, replayed: false }
     }
 
     /// 400: the caller's input is wrong in the way that `detail` tells.
@@ -152,6 +154,34 @@ impl Problem {
         problem
     }
 
+    /// The same, as an answer that was given before.
+    pub(crate) fn replayed(self) -> Self {
+        Self { replayed: true, ..self }
+    }
+
+    /// Whether it is the request's own: asking the same again would be answered the same.
+    pub(crate) const fn is_final(&self) -> bool {
+        match self.code {
+            Code::InvalidArgument
+            | Code::OutOfRange
+            | Code::FailedPrecondition
+            | Code::NotFound
+            | Code::AlreadyExists => self.status < 500,
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+            | Code::Unauthenticated => false,
+        }
+    }
+
     /// The status as measured and logged, which may be 499.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -197,6 +227,9 @@ impl Problem {
         }
         if let Some(allow) = self.allow {
             response.insert_header(headers::ALLOW, allow);
+        }
+        if self.replayed {
+            response.insert_header(idempotency::REPLAYED, "true");
         }
         response
     }

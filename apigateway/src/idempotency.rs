@@ -2,19 +2,22 @@
 //! (draft-ietf-httpapi-idempotency-key-header-07).
 //!
 //! ```text
-//!   unknown key -> in flight -> the answer was final: remembered for a while
-//!                     |    \--> it was not (5xx, 429, the caller left): forgotten, may be tried again
+//!   unknown key -> running -> the answer was final: remembered for a while
+//!                     |   \--> it was not (5xx, 429, the caller left): forgotten, may be tried again
 //!                     '-- asked again meanwhile: 409
 //!   known key, other body: 422
 //! ```
 //!
-//! The memory is this process's own: bounded, the least recently used key goes first, and a second gateway does not know
-//! it. That is enough for what it is for: a caller that did not get the answer to its create and sends it again.
+//! The memory is this process's own: bounded, the least recently used answer goes first, and a second gateway does not
+//! know it. That is enough for what it is for: a caller that did not get the answer to its create and sends it again.
+//! What is running is kept apart, where nothing pushes it out or lets it expire: else the same create could run twice at
+//! once, and the first to end would speak for the other.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,24 +32,35 @@ use crate::{Problem, render};
 /// The longest key, in bytes.
 pub(crate) const KEY_MAX: usize = 255;
 /// On an answer that was given before: `true`.
-const REPLAYED: &str = "idempotent-replayed";
+pub(crate) const REPLAYED: &str = "idempotent-replayed";
+
+/// The route, for a key is a route's own, and the key.
+type Key = (&'static str, String);
+/// Of a body: 128 bits that nobody outside can compute.
+type Fingerprint = [u64; 2];
 
 /// The keys that were seen lately.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    /// By route and key.
-    seen: Mutex<LruCache<(&'static str, String), Entry>>,
+    seen: Mutex<Seen>,
     age_max: Duration,
-    /// Two, for a fingerprint of 128 bits that nobody outside can compute.
     hashers: [RandomState; 2],
 }
 
+#[derive(Debug)]
+struct Seen {
+    /// Being answered now: no more than requests are in flight.
+    running: HashMap<Key, Fingerprint>,
+    /// Answered.
+    done: LruCache<Key, Done>,
+}
+
 #[derive(Clone, Debug)]
-struct Entry {
-    fingerprint: [u64; 2],
+struct Done {
+    fingerprint: Fingerprint,
+    /// When it began.
     at: Instant,
-    /// `None` while it is in flight.
-    answer: Option<Result<(), Problem>>,
+    answer: Result<(), Problem>,
 }
 
 /// What is to be done with a create that has a key.
@@ -58,24 +72,27 @@ pub(crate) enum Begun<'a> {
     Done(Result<(), Problem>),
 }
 
-/// A create in flight; forgotten when dropped before its end.
+/// A create that is running; forgotten when dropped before its end.
 #[derive(Debug)]
 pub(crate) struct Ticket<'a> {
     keys: &'a Keys,
-    key: (&'static str, String),
+    key: Key,
+    fingerprint: Fingerprint,
+    began: Instant,
 }
 
 impl Keys {
     /// Remembers at most `entries` answers, each for `age_max`.
     pub(crate) fn new(entries: usize, age_max: Duration) -> Self {
         let entries = NonZeroUsize::new(entries).unwrap_or(NonZeroUsize::MIN);
-        Self { seen: Mutex::new(LruCache::new(entries)), age_max, hashers: [RandomState::new(), RandomState::new()] }
+        let seen = Mutex::new(Seen { running: HashMap::new(), done: LruCache::new(entries) });
+        Self { seen, age_max, hashers: [RandomState::new(), RandomState::new()] }
     }
 
     /// A create on `route` with `key` and `body` comes in.
     ///
     /// # Errors
-    /// 409: the one with this key is still in flight. 422: it had another body.
+    /// 409: the one with this key is still running. 422: it had another body.
     pub(crate) fn begin(
         &self,
         route: &'static str,
@@ -85,19 +102,21 @@ impl Keys {
     ) -> Result<Begun<'_>, Problem> {
         let fingerprint = self.hashers.each_ref().map(|hasher| hasher.hash_one(body));
         let key = (route, key);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get(&key) {
-            Some(entry) if now.saturating_duration_since(entry.at) < self.age_max => {
-                if entry.fingerprint != fingerprint {
-                    return Err(Problem::key_reused());
-                }
-                entry.answer.clone().map(Begun::Done).ok_or_else(Problem::key_in_flight)
-            }
-            _ => {
-                seen.put(key.clone(), Entry { fingerprint, at: now, answer: None });
-                Ok(Begun::New(Ticket { keys: self, key }))
-            }
+        let mut seen = self.seen();
+        if let Some(running) = seen.running.get(&key) {
+            return Err(if *running == fingerprint { Problem::key_in_flight() } else { Problem::key_reused() });
         }
+        let fresh = |done: &&Done| now.saturating_duration_since(done.at) < self.age_max;
+        if let Some(done) = seen.done.get(&key).filter(fresh) {
+            let same = done.fingerprint == fingerprint;
+            return if same { Ok(Begun::Done(done.answer.clone())) } else { Err(Problem::key_reused()) };
+        }
+        seen.running.insert(key.clone(), fingerprint);
+        Ok(Begun::New(Ticket { keys: self, key, fingerprint, began: now }))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,28 +125,23 @@ impl Ticket<'_> {
     pub(crate) fn end(self, answer: &Result<Response, Problem>) {
         let answer = match answer {
             Ok(_) => Ok(()),
-            Err(problem) if problem.status() >= 500 || problem.status() == 429 => return,
-            Err(problem) => Err(problem.clone()),
+            Err(problem) if problem.is_final() => Err(problem.clone()),
+            Err(_) => return,
         };
-        let mut seen = self.keys.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = seen.peek_mut(&self.key) {
-            entry.answer = Some(answer);
-        }
+        let done = Done { fingerprint: self.fingerprint, at: self.began, answer };
+        self.keys.seen().done.put(self.key.clone(), done);
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let mut seen = self.keys.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.peek(&self.key).is_some_and(|entry| entry.answer.is_none()) {
-            seen.pop(&self.key);
-        }
+        self.keys.seen().running.remove(&self.key);
     }
 }
 
 /// The answer to a create that was given before.
 pub(crate) fn replay(answer: Result<(), Problem>) -> Result<Response, Problem> {
-    answer?;
+    answer.map_err(Problem::replayed)?;
     let mut response = render::created();
     render::put(&mut response, HeaderName::from(REPLAYED), "true");
     Ok(response)
@@ -201,6 +215,21 @@ mod tests {
         assert_eq!(begin(&keys, "a", "body", now).unwrap_err().status(), 409);
         drop(ticket);
         assert!(is_new(&keys, "a", "body", now));
+    }
+
+    #[test]
+    fn one_in_flight_neither_expires_nor_gives_way_to_others() {
+        let (keys, now) = (Keys::new(1, Duration::from_secs(60)), Instant::now());
+        let Ok(Begun::New(slow)) = begin(&keys, "slow", "body", now) else { panic!("slow is known") };
+        for key in ["a", "b"] {
+            run(&keys, key, "", now, &Ok(render::created()));
+        }
+        let later = now + Duration::from_secs(61);
+        assert_eq!(begin(&keys, "slow", "body", later).unwrap_err().status(), 409);
+        assert_eq!(begin(&keys, "slow", "other", later).unwrap_err().status(), 422);
+        slow.end(&Ok(render::created()));
+        assert!(is_new(&keys, "slow", "other", later), "the answer is as old as its beginning");
+        assert!(keys.seen().running.is_empty());
     }
 
     #[test]
