@@ -260,11 +260,16 @@ fn find<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     headers.iter().find(|(key, _)| key.as_str() == name).map(|(_, values)| values.last().as_str())
 }
 
-/// The caller's request id if it is sane (1 to 128 visible ASCII characters), else a new one of 128 random bits.
+/// The longest request id that is taken, in bytes.
+pub(crate) const REQUEST_ID_MAX: usize = 128;
+
+/// The caller's request id if it is sane (1 to [`REQUEST_ID_MAX`] visible ASCII characters), else a new one of 128 random bits.
 #[must_use]
 pub fn request_id(given: Option<&str>) -> String {
     match given {
-        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => id.to_owned(),
+        Some(id) if (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            id.to_owned()
+        }
         _ => format!("{:032x}", fastrand::u128(..)),
     }
 }

@@ -138,6 +138,9 @@ fn every_flag_with_a_bad_value_is_named_in_one_line() {
         ("http.inflight.max", "0"),
         ("http.conns.max", "4294967296"),
         ("http.idle.timeout", "1d"),
+        ("http.idempotency.max", "0"),
+        ("http.idempotency.max", "10000001"),
+        ("http.idempotency.ttl", "0s"),
     ] {
         let Err(Exit::Usage(line)) = gateway(&[&format!("-{flag}={value}")]) else { panic!("-{flag}={value}") };
         assert!(line.starts_with(&format!("flag -{flag}: ")), "{line}");

@@ -61,6 +61,47 @@ fn http_body_max_is_kept() {
     assert_eq!(put(system.port(), "/api/feed/create_feed", &format!("{body:65}")).unwrap().status, 413);
 }
 
+/// One create with a key; its status and whether it was answered from memory.
+fn keyed(port: u16, key: &str, content: &str) -> (u16, bool) {
+    let body = format!(r#"{{"id": 1, "user_id": 1, "content": "{content}"}}"#);
+    let headers = [("Idempotency-Key", key)];
+    let mut http = Http::connect(port).unwrap();
+    let answer = http.request("PUT", "/api/feed/create_feed", &headers, body.as_bytes()).unwrap();
+    (answer.status, answer.header("idempotent-replayed") == Some("true"))
+}
+
+#[test]
+fn http_idempotency_max_and_ttl_bound_what_is_remembered() {
+    let system = System::start_with(1, &["-http.idempotency.max=2", "-http.idempotency.ttl=1h"]);
+    let port = system.port();
+    assert_eq!(keyed(port, "a", "first"), (200, false));
+    assert_eq!(keyed(port, "b", "second"), (200, false));
+    assert_eq!(keyed(port, "a", "first"), (200, true));
+    assert_eq!(keyed(port, "a", "other"), (422, false));
+    // The answer from memory left the newer record alone.
+    assert_eq!(get(port, FEEDS).unwrap().json()["feeds"][0]["content"], "second");
+    assert_eq!(keyed(port, "c", "third"), (200, false));
+    assert_eq!(keyed(port, "b", "another"), (200, false), "b was used longest ago");
+
+    let args = [system.etcd_flag(), "-http.idempotency.ttl=50ms".into()];
+    let short = Process::start("apigateway", &[&args[0], &args[1]]).ready();
+    connected(&short, "feed", 1);
+    assert_eq!(keyed(short.port, "a", "elsewhere"), (200, false), "each gateway has a memory of its own");
+    wait_for("the answer is forgotten", || (keyed(short.port, "a", "later") == (200, false)).then_some(()));
+}
+
+#[test]
+fn a_create_that_failed_is_done_when_sent_again_under_its_key() {
+    let mut system = System::start_with(1, &["-http.idempotency.max=10"]);
+    let etcd = system.etcd_flag();
+    system.services.retain(|service| service.name != "feed");
+    assert_eq!(keyed(system.port(), "k", "x"), (503, false));
+    system.services.push(Process::start("feed", &[&etcd]).ready());
+    system.connected("feed", 1);
+    assert_eq!(keyed(system.port(), "k", "x"), (200, false));
+    assert_eq!(keyed(system.port(), "k", "x"), (200, true));
+}
+
 #[test]
 fn discovery_cache_lets_a_gateway_serve_while_etcd_is_away() {
     let folder = Folder::new("cache");
