@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""Holds rendered manifests to what no schema says: that names meet, that times suffice, that the binaries take the flags.
+
+    fits.py RENDERED BINARIES
+"""
+
+import re
+import subprocess
+import sys
+
+import yaml
+
+with open(sys.argv[1]) as rendered:
+    objects = [one for one in yaml.safe_load_all(rendered) if one]
+binaries = sys.argv[2]
+of = lambda kind: [one for one in objects if one["kind"] == kind]
+names = lambda kind: {one["metadata"]["name"] for one in of(kind)}
+wrong = []
+
+
+def must(condition, what):
+    if not condition:
+        wrong.append(what)
+
+
+def selected(selector, labels):
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+pods = {one["metadata"]["name"]: one["spec"]["template"] for one in of("Deployment") + of("StatefulSet")}
+ports = {name: {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]} for name, pod in pods.items()}
+must({"feed", "profile", "topic", "apigateway"} <= set(pods), "the four are there")
+must(all(one["metadata"].get("namespace") == "microservice-app" for one in objects if one["kind"] != "Namespace"), "one namespace")
+
+for service in of("Service"):
+    name, spec = service["metadata"]["name"], service["spec"]
+    behind = [pod for pod, template in pods.items() if selected(spec["selector"], template["metadata"]["labels"])]
+    must(len(behind) == 1, f"service {name} selects one kind of pod, not {behind}")
+    for port in spec["ports"]:
+        must(port["targetPort"] in ports[behind[0]], f"service {name}: port {port['targetPort']} is one of its pods'")
+
+for policy in of("NetworkPolicy"):
+    for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
+        for port in rule.get("ports", []):
+            known = isinstance(port["port"], int) or any(port["port"] in of_pod for of_pod in ports.values())
+            must(known, f"policy {policy['metadata']['name']}: some pod has port {port['port']}")
+
+for deployment in of("Deployment"):
+    name, spec = deployment["metadata"]["name"], deployment["spec"]
+    pod, container = spec["template"]["spec"], spec["template"]["spec"]["containers"][0]
+    must("replicas" not in spec, f"{name}: how many there are is for its HorizontalPodAutoscaler to say")
+    for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget"):
+        must(name in names(kind), f"{name} has a {kind}")
+    for source in [one["valueFrom"] for one in container["env"]]:
+        if "configMapKeyRef" in source:
+            must(source["configMapKeyRef"]["name"] in names("ConfigMap"), f"{name}: its settings are there")
+    # What ends a pod: the hook, leaving the registry (1 s) and notice (0.3 s), the drain, spans and logs (2.2 s).
+    hook = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    drain = next(int(arg.split("=")[1].removesuffix("s")) for arg in container["args"] if arg.startswith("-drain.timeout="))
+    must(pod["terminationGracePeriodSeconds"] >= hook + 1.3 + drain + 2.2, f"{name}: the grace period is enough to drain")
+    # The binary takes the flags: told to ask where nobody is, it parses all before it says so.
+    values = {"POD_IP": "10.0.0.1", "ETCD_ADDR": "http://etcd:2379", "ZIPKIN_ADDR": "", "STORE_URL": "memory:"}
+    args = [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], arg) for arg in container["args"]]
+    asked = subprocess.run([f"{binaries}/{name}", *args, "-debug.addr=127.0.0.1:1", "-healthcheck"], capture_output=True, text=True)
+    must(asked.returncode == 1 and "cannot be asked" in asked.stderr, f"{name} takes its flags: {asked.stderr}")
+    listens = {int(arg.rsplit(":", 1)[1]) for arg in args if re.match(r"-(http\.|debug\.)?addr=", arg)}
+    must(listens == set(ports[name].values()), f"{name} listens on its ports: {listens} {ports[name]}")
+
+for monitor in of("ServiceMonitor"):
+    found = [one["metadata"]["name"] for one in of("Service") if selected(monitor["spec"]["selector"]["matchLabels"], one["metadata"]["labels"])
+             and any(port["name"] == "debug" for port in one["spec"]["ports"])]
+    must(sorted(found) == ["apigateway-debug", "feed", "profile", "topic"], f"the ServiceMonitor finds the four: {found}")
+
+for what in wrong:
+    print(what, file=sys.stderr)
+sys.exit(bool(wrong))
