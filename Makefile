@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit prove deny needs test-needs
+.PHONY: run build test fmt unused clippy doc unit prove deny dist e2e needs test-needs e2e-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -40,6 +40,14 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny"; $(CARGO) install --locked --version 0.20.2 cargo-deny; }
 	$(CARGO) deny --locked check bans licenses sources
 
+# The release: static archive, checksums, parts list; in dist/.
+dist: needs
+	.ci/dist
+
+# Every way of deploying, run for real on this machine: containers, machines with systemd, Kubernetes' manifests. Needs root.
+e2e: needs e2e-needs
+	timeout --kill-after=60 25m .ci/e2e
+
 # protoc builds the messages (ours and etcd's); etcd is the registry.
 needs:
 	@missing=""; \
@@ -60,6 +68,25 @@ test-needs: needs
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL)
 	@$(MAKE) --no-print-directory target/venv/.made
+
+# What only `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
+e2e-needs:
+	@missing=""; \
+	command -v dockerd >/dev/null || missing="$$missing docker.io"; \
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v vagrant >/dev/null || missing="$$missing vagrant"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v readelf >/dev/null || missing="$$missing binutils"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	command -v iptables >/dev/null || missing="$$missing iptables"; \
+	/usr/bin/python3 -c 'import yaml' 2>/dev/null || missing="$$missing python3-yaml"; \
+	for package in dbus procps init-system-helpers hostname mawk diffutils; do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	$(INSTALL)
 
 # The programs that the contract tests run.
 target/venv/.made: cmd/tests/requirements.txt
