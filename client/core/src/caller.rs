@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -157,6 +158,9 @@ impl Caller {
     pub fn snapshot(&self) -> serde_json::Value {
         let now = Instant::now();
         let pool = &self.inner.pool;
+        // Not who is connected: for a moment after that, calls are not given to it yet.
+        let ready = pool.ready();
+        let ready: HashSet<&str> = ready.iter().map(|instance| &*instance.addr).collect();
         let describe = |instance: Arc<Instance>| {
             serde_json::json!({
                 "addr": instance.endpoint.addr,
@@ -165,7 +169,7 @@ impl Caller {
                 "version": instance.endpoint.version,
                 "started_at": instance.endpoint.started_at,
                 "listed": instance.is_listed(),
-                "ready": instance.is_ready(),
+                "ready": ready.contains(&*instance.addr),
                 "breaker": instance.breaker(),
                 "in_flight": instance.in_flight(),
                 "latency_seconds": instance.latency(now).as_secs_f64(),
@@ -276,8 +280,9 @@ impl Inner {
                 let degraded = Degraded::read(response.metadata());
                 return Ok((response.into_inner(), degraded));
             }
-            Some(Err(status)) => Outcome::of(&status, self.service.name),
-            None => Outcome::of_silence(given, &self.config, self.service.name),
+            // The instance and we wait for the same time: who sees its end first is chance.
+            Some(Err(status)) if status.code() != Code::DeadlineExceeded => Outcome::of(&status, self.service.name),
+            Some(Err(_)) | None => Outcome::of_silence(given, &self.config, self.service.name),
         };
         held.verdict = outcome.verdict;
         self.metrics.attempt(call.number, i32::from(outcome.error.code));

@@ -57,7 +57,7 @@ impl Outcome {
         }
     }
 
-    /// No answer within the time given.
+    /// No answer within the time given, or the instance's own word that this time is over.
     pub(crate) fn of_silence(given: Duration, config: &Config, service: &str) -> Self {
         let error = CallError {
             code: Code::DeadlineExceeded,

@@ -163,6 +163,11 @@ impl Pool {
         self.members().values().map(|member| Arc::clone(&member.instance)).collect()
     }
 
+    /// Those that calls are given to now.
+    pub(crate) fn ready(&self) -> Arc<Vec<Arc<Instance>>> {
+        self.ready.load_full()
+    }
+
     fn members(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Member>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
