@@ -13,6 +13,7 @@ use crate::{
     http,
     lifecycle::{self, Process, listen, stopped},
     service::end,
+    takeover::{self, Kept},
 };
 
 /// The command `apigateway`.
@@ -35,8 +36,13 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
     let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
     let cache = flags.discovery_cache.as_deref().map(Cache::open).transpose();
     let cache = cache.map_err(|error| Exit::Usage(format!("flag -discovery.cache: {error}")))?;
-    let listener = listen("-http.addr", &flags.http_addr)?;
-    let debug_listener = listen("-debug.addr", &flags.debug_addr)?;
+    let inherited = takeover::inherited().map_err(lifecycle::failed("cannot take over"))?;
+    let (listeners, old) = match inherited {
+        Some((listeners, old)) => (listeners, Some(old)),
+        None => ([listen("-http.addr", &flags.http_addr)?, listen("-debug.addr", &flags.debug_addr)?], None),
+    };
+    let kept = Kept::copy(&listeners).map_err(lifecycle::failed("cannot listen"))?;
+    let [listener, debug_listener] = listeners;
     let bound = listener.local_addr().map_err(lifecycle::failed("cannot listen"))?;
     // What zipkin's users look for.
     let process = Process::start("apigateway", "http", &flags.common, &flags.http_addr)?;
@@ -81,13 +87,28 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
         let body = instances(&callers);
         async move { Ok(body) }
     });
-    process.serve_debug(debug, debug_listener);
+    let (replaced, is_replaced) = async_channel::bounded::<()>(1);
+    let stop = process.stop.clone();
+    let output = process.log.output().map_err(lifecycle::failed("cannot keep standard output"))?;
+    takeover::on_request(kept.clone(), output, flags.takeover_timeout.0, move || {
+        replaced.close();
+        stop.close();
+    })
+    .map_err(lifecycle::failed("cannot take SIGUSR2"))?;
+    process.serve_debug(debug, debug_listener, async move {
+        // Nothing is ever sent: the channel closes.
+        let _ = is_replaced.recv().await;
+    });
+    if let Some(old) = old {
+        old.replace(|| process.readiness.is_ready()).await;
+    }
     ::log::info!("apigateway serves on {bound}");
 
     let (stop, readiness) = (process.stop.clone(), process.readiness.clone());
     let stopping = async move {
         stopped(&stop).await;
         readiness.drain();
+        kept.close();
     };
     // A task of its own: the main thread only waits.
     let drained = async_std::task::spawn(http::serve(listener, app, limits, Some(metrics), stopping)).await;

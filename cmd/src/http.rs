@@ -45,8 +45,8 @@ pub use proto::shim::Drained;
 use connection::Shared;
 use watch::Registry;
 
-/// Serves `app` on `listener` within `limits`, until `shutdown` is done; then stops accepting, closes idle connections,
-/// lets requests in flight finish, and after [`Limits::drain`] drops what is left.
+/// Serves `app` on `listener` within `limits`, until `shutdown` is done; then stops accepting, lets requests in flight
+/// finish, closes idle connections after [`Limits::drain_idle`], and drops what is left after [`Limits::drain`].
 ///
 /// The listener is a standard one so that it can be inherited from, or handed to, another process. `metrics` count
 /// connections, their errors, and what is refused before the application sees it.

@@ -5,7 +5,7 @@
 //!     \      |      /          |           (starts them)    (measures them)
 //!      service.rs          gateway.rs
 //!            \              /   \
-//!           lifecycle.rs         http.rs     flags.rs  log.rs  exit.rs  healthcheck.rs
+//!           lifecycle.rs         http.rs  takeover.rs     flags.rs  log.rs  exit.rs  healthcheck.rs
 //! ```
 //!
 //! Each `main` is a few lines; everything is here, so that it can be tested.
@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod load;
 pub mod log;
 pub mod service;
+mod takeover;
 pub mod up;
 
 /// What this is: the version that `make dist` and `docker/build.sh` take from git, else the package's own.

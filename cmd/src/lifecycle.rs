@@ -52,7 +52,7 @@ pub struct Process {
     pub tracer: Tracer,
     /// Its readiness.
     pub readiness: Readiness,
-    /// Closes at the first stop signal.
+    /// Closes at the first stop signal, or by whoever else ends the process.
     pub stop: async_channel::Receiver<()>,
     /// When it started.
     pub started: Instant,
@@ -112,10 +112,15 @@ impl Process {
         }
     }
 
-    /// Serves the debug port in a task of its own, until the process ends. It was bound before anything started: a port
-    /// that is taken must not be found out by a process that is registered already.
-    pub fn serve_debug(&self, app: tide::Server<()>, listener: std::net::TcpListener) {
-        task::spawn(http::serve(listener, app, http::Limits::default(), None, std::future::pending()));
+    /// Serves the debug port in a task of its own, until `stop` or the process's end. It was bound before anything
+    /// started: a port that is taken must not be found out by a process that is registered already.
+    pub fn serve_debug(
+        &self,
+        app: tide::Server<()>,
+        listener: std::net::TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) {
+        task::spawn(http::serve(listener, app, http::Limits::default(), None, stop));
     }
 
     /// The last steps: spans and logs go out.

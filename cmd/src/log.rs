@@ -50,6 +50,7 @@ const MARK: &str = "\0mark ";
 pub struct Log {
     queue: Arc<Queue>,
     marks: Arc<AtomicU64>,
+    out: Arc<File>,
 }
 
 /// Starts logging at `level`. Once per process: femme panics when another logger is there.
@@ -60,7 +61,7 @@ pub fn start(level: LevelFilter, format: Format) -> io::Result<Log> {
     let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let color = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let log = Log { queue: Arc::default(), marks: Arc::default() };
+    let log = Log { queue: Arc::default(), marks: Arc::default(), out: Arc::new(out.try_clone()?) };
     let (filled, emptied) = (Arc::clone(&log.queue), Arc::clone(&log.queue));
     thread::Builder::new().name("log-drain".into()).spawn(move || drain(File::from(reader), &filled))?;
     let out = Out { sink: out, torn: false };
@@ -78,6 +79,14 @@ pub fn start(level: LevelFilter, format: Format) -> io::Result<Log> {
 }
 
 impl Log {
+    /// Standard output as the process was given it, for one that replaces it.
+    ///
+    /// # Errors
+    /// The system refused another descriptor.
+    pub fn output(&self) -> io::Result<File> {
+        self.out.try_clone()
+    }
+
     /// Lines dropped because their reader was too slow, or gone, or full.
     #[must_use]
     pub fn dropped(&self) -> u64 {

@@ -134,7 +134,7 @@ async fn serve(
     let registered = Arc::new(OnceLock::<registrar::Status>::new());
     let known = Arc::clone(&registered);
     process.readiness.add("registry", move || known.get().map_or(Err("not registered yet".into()), |s| s.ready()));
-    process.serve_debug(process.debug_app(&flags.common), debug);
+    process.serve_debug(process.debug_app(&flags.common), debug, std::future::pending());
     let Some(Built { routes, health }) = build(&process).await? else {
         process.finish().await;
         return Ok(());

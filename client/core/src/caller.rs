@@ -137,14 +137,17 @@ impl Caller {
         answer
     }
 
-    /// A line for `/readyz`: the list stands at some revision, or why there is none yet.
+    /// A line for `/readyz`: the list stands at some revision, and the first dials have ended; or what is missing yet.
+    /// That all instances are down is no reason to be not ready: degraded replies are given, too.
     ///
     /// # Errors
-    /// Why no list is known.
+    /// Why no list is known, or that it is so new that nobody on it was reached or missed yet.
     pub fn ready(&self) -> Result<String, String> {
         let inner = &*self.inner;
         let trouble = inner.watcher.as_ref().and_then(etcd::Watcher::last_error);
-        if inner.pool.is_known() {
+        if inner.pool.is_known() && !inner.pool.is_settled() {
+            Err(format!("dialling {} instances", inner.pool.counts().0))
+        } else if inner.pool.is_known() {
             let (all, ready, out) = inner.pool.counts();
             let trouble = trouble.map(|error| format!("; registry: {error}")).unwrap_or_default();
             Ok(format!("{ready} of {all} connected, {out} ejected, revision {}{trouble}", inner.pool.revision()))

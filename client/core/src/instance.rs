@@ -39,6 +39,8 @@ pub(crate) struct Instance {
     link: ArcSwapOption<Link>,
     /// False once the registry dropped it: no new dial.
     listed: AtomicBool,
+    /// A dial has ended, well or not.
+    dialled: AtomicBool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
 }
@@ -63,6 +65,7 @@ impl Instance {
             endpoint,
             link: ArcSwapOption::empty(),
             listed: AtomicBool::new(true),
+            dialled: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
         }
@@ -82,6 +85,15 @@ impl Instance {
     pub(crate) fn connected(&self, link: Link) {
         self.health().breaker.reconnected();
         self.link.store(Some(link.into()));
+    }
+
+    /// A dial has ended; whether it was the first.
+    pub(crate) fn dialled(&self) -> bool {
+        !self.dialled.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn was_dialled(&self) -> bool {
+        self.dialled.load(Ordering::Acquire)
     }
 
     /// The connection is gone.

@@ -62,6 +62,8 @@ pub(crate) struct Pool {
     out: AtomicUsize,
     /// A list was applied, from the registry or from its cache.
     known: AtomicBool,
+    /// Once: somebody on it is connected, or everybody was dialled in vain, or nobody is on it.
+    settled: AtomicBool,
     revision: AtomicI64,
     dials: async_lock::Semaphore,
     /// Wakes the task that rebuilds `ready`; holding one message is enough.
@@ -94,6 +96,7 @@ impl Pool {
             cursor: Cursor::default(),
             out: AtomicUsize::new(0),
             known: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             revision: AtomicI64::new(0),
             dials: async_lock::Semaphore::new(DIALS),
             changed,
@@ -148,6 +151,11 @@ impl Pool {
         self.known.load(Ordering::Acquire)
     }
 
+    /// Whether calls can be answered as well as they will be: not while the first list's instances are being dialled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
     /// The revision of the last list.
     pub(crate) fn revision(&self) -> i64 {
         self.revision.load(Ordering::Relaxed)
@@ -182,8 +190,12 @@ impl Pool {
             .filter(|member| member.instance.is_ready())
             .map(|member| Arc::clone(&member.instance))
             .collect();
+        let settled = !ready.is_empty() || members.values().all(|member| member.instance.was_dialled());
         drop(members);
         self.ready.store(Arc::new(ready));
+        if settled && self.is_known() {
+            self.settled.store(true, Ordering::Release);
+        }
         self.count();
     }
 
@@ -267,6 +279,9 @@ async fn keep_connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: asyn
                 }
                 let wait = Backoff::DIAL.spread(failures, fastrand::f64());
                 failures += 1;
+                if instance.dialled() {
+                    touch(&pool);
+                }
                 if async_std::future::timeout(wait, stop()).await.is_ok() {
                     return;
                 }

@@ -11,6 +11,8 @@
 //! without it, not be skipped. Built only with the feature `testing`.
 #![allow(clippy::panic)]
 
+mod proxy;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -22,6 +24,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+pub use proxy::Proxy;
 
 use crate::directory::etcd::{EtcdConfig, Secret};
 
@@ -40,6 +44,8 @@ pub struct Etcd {
     flags: Vec<String>,
     /// Flags of `ctl`, such as `--user`.
     ctl_flags: Vec<String>,
+    /// Whose process it is, if not the test's own user's.
+    user: Option<u32>,
     child: Option<Child>,
 }
 
@@ -51,6 +57,19 @@ struct Ports {
 }
 
 impl Etcd {
+    /// An etcd of one member that does not run yet; [`Etcd::restart`] starts it.
+    #[must_use]
+    pub fn reserve() -> Self {
+        Self::reserve_with(&[])
+    }
+
+    fn reserve_with(flags: &[&str]) -> Self {
+        let ports = Ports::free();
+        let name = "m0".to_owned();
+        let cluster = format!("{name}={}", ports.peer_url());
+        Self::new(name, ports, cluster, flags)
+    }
+
     /// Starts an etcd of one member and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
@@ -60,10 +79,7 @@ impl Etcd {
     /// The same with further flags. Its client port speaks TLS when they name a certificate (`--cert-file=...`).
     #[must_use]
     pub fn start_with(flags: &[&str]) -> Self {
-        let ports = Ports::free();
-        let name = "m0".to_owned();
-        let cluster = format!("{name}={}", ports.peer_url());
-        let mut etcd = Self::new(name, ports, cluster, flags);
+        let mut etcd = Self::reserve_with(flags);
         etcd.restart();
         etcd
     }
@@ -71,11 +87,22 @@ impl Etcd {
     /// Starts a cluster of `members` and waits until every one answers.
     #[must_use]
     pub fn cluster(members: usize) -> Vec<Self> {
+        Self::cluster_of(&vec![None; members])
+    }
+
+    /// The same, each member run by the user of that id: packets can be told by their user. Needs root.
+    #[must_use]
+    pub fn cluster_of(users: &[Option<u32>]) -> Vec<Self> {
+        let members = users.len();
         let ports: Vec<_> = (0..members).map(|number| (format!("m{number}"), Ports::free())).collect();
         let urls: Vec<_> = ports.iter().map(|(name, ports)| format!("{name}={}", ports.peer_url())).collect();
         let cluster = urls.join(",");
         let mut etcds: Vec<_> =
             ports.into_iter().map(|(name, ports)| Self::new(name, ports, cluster.clone(), &[])).collect();
+        for (etcd, user) in etcds.iter_mut().zip(users) {
+            etcd.user = *user;
+            let _ = std::os::unix::fs::chown(&etcd.folder, *user, None);
+        }
         etcds.iter_mut().for_each(Self::spawn);
         etcds.iter_mut().for_each(Self::wait_until_healthy);
         etcds
@@ -87,7 +114,7 @@ impl Etcd {
         let folder = std::env::temp_dir().join(format!("etcd-test-{}-{number:016x}", std::process::id()));
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { name, scheme, ports, cluster, folder, flags, ctl_flags: Vec::new(), child: None }
+        Self { name, scheme, ports, cluster, folder, flags, ctl_flags: Vec::new(), user: None, child: None }
     }
 
     /// The URL for clients.
@@ -100,6 +127,12 @@ impl Etcd {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.client
+    }
+
+    /// The port for the other members.
+    #[must_use]
+    pub fn peer_port(&self) -> u16 {
+        self.ports.peer
     }
 
     /// Where its data and its log are.
@@ -217,7 +250,11 @@ impl Etcd {
             ("--initial-cluster", self.cluster.clone()),
             ("--listen-metrics-urls", format!("http://127.0.0.1:{}", self.ports.health)),
         ]);
-        let child = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        if let Some(user) = self.user {
+            std::os::unix::process::CommandExt::uid(&mut command, user);
+        }
+        let child = command
             .args(flags.iter().map(|(flag, value)| format!("{flag}={value}")))
             .args(&self.flags)
             .stdin(Stdio::null())

@@ -42,6 +42,9 @@ pub struct GatewayFlags {
     /// A file that keeps the last list of instances, for a start while etcd is away
     #[structopt(long = "discovery.cache", value_name = "file", parse(from_os_str))]
     pub discovery_cache: Option<PathBuf>,
+    /// How long a process that is to replace this one (SIGUSR2) may take to be ready
+    #[structopt(long = "takeover.timeout", value_name = "duration", default_value = "10s")]
+    pub takeover_timeout: Period,
     /// How it calls services.
     #[structopt(flatten)]
     pub client: ClientFlags,

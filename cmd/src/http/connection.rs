@@ -99,7 +99,8 @@ where
         if let Some(verdict) = watched.verdict() {
             return Poll::Ready(End::Cut(verdict));
         }
-        if watched.is_draining() && !told {
+        // One that is idle ends with its next answer, or by the watch.
+        if watched.is_draining() && watched.is_answering() && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
         }

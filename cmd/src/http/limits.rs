@@ -28,6 +28,9 @@ pub struct Limits {
     pub linger: Duration,
     /// How long a shutdown waits for requests in flight. Default 10 s.
     pub drain: Duration,
+    /// At a shutdown, how long an idle connection stays open for a request that is on its way: closing it at once would
+    /// lose that. At most half of `drain`. Default 1 s.
+    pub drain_idle: Duration,
 }
 
 impl Default for Limits {
@@ -43,6 +46,7 @@ impl Default for Limits {
             answer_timeout: Duration::from_secs(120),
             linger: Duration::from_secs(1),
             drain: Duration::from_secs(10),
+            drain_idle: Duration::from_secs(1),
         }
     }
 }

@@ -39,6 +39,7 @@ impl Drop for Outgoing {
 pub(super) fn outgoing(mut response: http::Response, watched: Arc<Watched>) -> Response<Outgoing> {
     let body = response.take_body();
     let left = body.len().map(|length| length as u64);
+    let last = watched.is_draining();
     let mut translated = Response::new(Outgoing { body, left, watched });
     *translated.status_mut() =
         StatusCode::from_u16(response.status() as u16).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -55,6 +56,9 @@ pub(super) fn outgoing(mut response: http::Response, watched: Arc<Watched>) -> R
                 Err(_) => log::warn!("left out a header that HTTP cannot carry: {name}"),
             }
         }
+    }
+    if last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     translated
 }

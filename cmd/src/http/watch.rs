@@ -126,8 +126,22 @@ impl Watched {
     /// All that was written so far has gone to the socket.
     pub(super) fn flushed(&self) {
         if self.phase() == Phase::Answered {
-            self.go(Phase::Idle, self.clock.idle);
+            self.go(Phase::Idle, if self.is_draining() { self.clock.drain_idle } else { self.clock.idle });
         }
+    }
+
+    /// From now on draining: what is idle stays so for a moment only.
+    fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        if !self.is_answering() {
+            self.deadline.fetch_min(self.clock.after(self.clock.drain_idle), Ordering::Relaxed);
+        }
+        self.wake();
+    }
+
+    /// Whether a request is being answered, rather than waited for.
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.phase(), Phase::Busy | Phase::Answered)
     }
 
     /// The socket took bytes, or it did not.
@@ -220,6 +234,7 @@ struct Clock {
     tick: u64,
     header: u64,
     idle: u64,
+    drain_idle: u64,
     write: u64,
     answer: u64,
 }
@@ -229,8 +244,9 @@ impl Clock {
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
         let [header, idle, write, answer] =
             [limits.header_timeout, limits.idle_timeout, limits.write_timeout, limits.answer_timeout].map(millis);
+        let drain_idle = millis(limits.drain_idle.min(limits.drain / 2));
         let tick = (header.min(idle).min(write).min(answer) / 8).clamp(5, 250);
-        Self { now: AtomicU64::new(0), tick, header, idle, write, answer }
+        Self { now: AtomicU64::new(0), tick, header, idle, drain_idle, write, answer }
     }
 
     /// `limit` from now; one tick more, for now may be almost one tick ago.
@@ -268,7 +284,9 @@ impl Registry {
         }
         let id = connections.next;
         connections.next += 1;
-        watched.draining.store(connections.draining, Ordering::Release);
+        if connections.draining {
+            watched.drain();
+        }
         connections.open.insert(id, Arc::clone(&watched));
         Some(Entered { registry: Arc::clone(self), id, watched })
     }
@@ -291,14 +309,11 @@ impl Registry {
         }
     }
 
-    /// Every connection ends after the request it is at.
+    /// Every connection ends after the request it is at, or after one that is on its way.
     pub(super) fn drain(&self) {
         let mut connections = lock(&self.connections);
         connections.draining = true;
-        for watched in connections.open.values() {
-            watched.draining.store(true, Ordering::Release);
-            watched.wake();
-        }
+        connections.open.values().for_each(|watched| watched.drain());
     }
 
     /// Every connection ends now.
@@ -400,6 +415,23 @@ mod tests {
         assert!(registry.enter().is_none());
         drop(first);
         assert!(registry.enter().is_some());
+    }
+
+    #[test]
+    fn idle_connections_outlive_the_beginning_of_a_drain_and_not_its_middle() {
+        let registry = Arc::new(Registry::new(&Limits::default()));
+        let (idle, busy) = (registry.enter().unwrap(), registry.enter().unwrap());
+        idle.watched.busy();
+        idle.watched.answered();
+        idle.watched.flushed();
+        busy.watched.busy();
+        registry.drain();
+        assert_eq!(at(&idle.watched, 1_000), None);
+        assert_eq!(at(&idle.watched, 1_300), Some(Verdict::Idle));
+        assert_eq!(at(&busy.watched, 1_300), None);
+        busy.watched.answered();
+        busy.watched.flushed();
+        assert_eq!(at(&busy.watched, 2_600), Some(Verdict::Idle));
     }
 
     #[test]

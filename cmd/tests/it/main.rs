@@ -20,4 +20,5 @@ mod monitoring;
 mod rig;
 mod stores;
 mod system;
+mod takeover;
 mod up;

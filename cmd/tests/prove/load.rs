@@ -12,7 +12,7 @@ use std::{
 use crate::rig::{Answer, Http};
 
 /// Requests per second; every sixth is a write: 500 reads and 100 writes.
-const RATE: u64 = 600;
+pub(crate) const RATE: u64 = 600;
 /// Callers: as many requests may wait for an answer at once.
 const CALLERS: usize = 160;
 /// Users that are read; each has the feeds 1 and 2.
@@ -52,6 +52,8 @@ pub(crate) struct Load {
 
 struct Shared {
     port: AtomicU16,
+    rate: u64,
+    feeds_only: bool,
     started: Instant,
     stop: AtomicBool,
     next: AtomicU64,
@@ -61,8 +63,15 @@ struct Shared {
 
 impl Load {
     pub(crate) fn start(port: u16) -> Self {
+        Self::start_at(port, RATE, false)
+    }
+
+    /// So many requests a second; if asked for, nothing but reads of feeds.
+    pub(crate) fn start_at(port: u16, rate: u64, feeds_only: bool) -> Self {
         let shared = Arc::new(Shared {
             port: AtomicU16::new(port),
+            rate,
+            feeds_only,
             started: Instant::now(),
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -74,6 +83,11 @@ impl Load {
             thread::Builder::new().stack_size(256 << 10).spawn(move || shared.call()).unwrap()
         });
         Self { callers: callers.collect(), shared }
+    }
+
+    /// New connections go to another port; the open ones stay, as behind a load balancer that takes a gateway out.
+    pub(crate) fn switch(&self, port: u16) {
+        self.shared.port.store(port, Ordering::SeqCst);
     }
 
     /// Time since the start.
@@ -98,12 +112,12 @@ impl Shared {
         let mut http = None;
         while !self.stop.load(Ordering::SeqCst) {
             let number = self.next.fetch_add(1, Ordering::SeqCst);
-            let due = Duration::from_micros(number * 1_000_000 / RATE);
+            let due = Duration::from_micros(number * 1_000_000 / self.rate);
             if let Some(early) = due.checked_sub(self.started.elapsed()) {
                 #[allow(clippy::disallowed_methods)] // until the request is due
                 thread::sleep(early);
             }
-            let write = number.is_multiple_of(6);
+            let write = number.is_multiple_of(6) && !self.feeds_only;
             let class = self.request(&mut http, number, write);
             let latency = self.started.elapsed().saturating_sub(due);
             self.records.lock().unwrap().push(Record { due, write, class, latency });
@@ -123,19 +137,21 @@ impl Shared {
             }
             let user = number % READERS + 1;
             let target = match number % 10 {
+                _ if self.feeds_only => format!("/api/feed/get_feeds?user_id={user}&size=2"),
                 3 => format!("/api/profile/get_profile?user_id={user}"),
                 7 => format!("/api/topic/view?topic_id={user}"),
                 _ => format!("/api/feed/get_feeds?user_id={user}&size=2"),
             };
             connection.request("GET", &target, &[], b"")
         };
-        match exchange() {
+        let answer = exchange();
+        if !answer.as_ref().is_ok_and(|answer| answer.header("connection") != Some("close")) {
+            *http = None;
+        }
+        match answer {
             Ok(answer) if write => self.written(number, &answer),
             Ok(answer) => read(&answer),
-            Err(error) => {
-                *http = None;
-                Class::Failed(format!("{:?}", error.kind()))
-            }
+            Err(error) => Class::Failed(format!("{:?}", error.kind())),
         }
     }
 

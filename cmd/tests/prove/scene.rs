@@ -21,6 +21,8 @@ pub(crate) struct Scene {
     pub(crate) gateway: Process,
     /// Feeds first.
     pub(crate) services: Vec<Instance>,
+    /// Where they keep everything.
+    pub(crate) store: String,
     /// Not SQLite: a process that is stopped in the middle of a commit keeps the others from the file.
     _postgres: Postgres,
 }
@@ -73,7 +75,7 @@ impl Scene {
         }
         let args: Vec<&str> = [registry.as_str()].into_iter().chain(gateway.iter().copied()).collect();
         let gateway = Process::start("apigateway", &args).ready();
-        let scene = Self { etcd, gateway, services, _postgres: postgres };
+        let scene = Self { etcd, gateway, services, store: store.to_string(), _postgres: postgres };
         for name in ["feed", "profile", "topic"] {
             scene.in_rotation(name, EACH);
         }

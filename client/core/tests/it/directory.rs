@@ -1,7 +1,6 @@
 //! The directory and the registrar against real etcd processes: latency, losses, restarts, clusters, users, TLS.
 
 mod faults;
-mod proxy;
 mod registrar;
 mod rig;
 mod secure;

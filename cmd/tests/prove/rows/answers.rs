@@ -17,8 +17,9 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::Length;
 use crate::{
-    report::{Check, Outcome},
-    rig::{Http, wait_for},
+    load::{Class, Load},
+    report::{Check, Outcome, Window},
+    rig::{Http, Process, connected, wait_for},
     scene::{Scene, Seen, wait},
 };
 
@@ -26,6 +27,8 @@ const TRUE: u8 = 0;
 const UNAVAILABLE: u8 = 1;
 /// Answers after five seconds.
 const LATE: u8 = 2;
+/// Answers after 20 ms.
+const SLOW: u8 = 3;
 
 /// A feed whose answers are as the test wants them.
 #[derive(Clone, Default)]
@@ -54,6 +57,7 @@ impl Fake {
         match self.mode.load(Ordering::SeqCst) {
             UNAVAILABLE => return Err(Status::unavailable("as the test wants it")),
             LATE => async_std::task::sleep(Duration::from_secs(5)).await,
+            SLOW => async_std::task::sleep(Duration::from_millis(20)).await,
             _ => {}
         }
         Ok(Response::new(value))
@@ -189,7 +193,7 @@ pub(super) fn all_unavailable(length: &Length) -> Outcome {
             .within("true answers after the recovery", healed, Duration::from_secs(6))
             .later(move |records, _| {
                 let during = records.iter().filter(|one| !one.write && one.due > struck && one.due < over);
-                let wrong = during.filter(|one| matches!(one.class, crate::load::Class::Failed(_))).count();
+                let wrong = during.filter(|one| matches!(one.class, Class::Failed(_))).count();
                 Check::new("every read is answered, degraded", wrong == 0, format!("{wrong} failed"))
             })
             .honest_writes()
@@ -229,4 +233,57 @@ pub(super) fn deadline(_: &Length) -> Outcome {
             .within("the work downstream ends", longest_work, Duration::from_millis(50))
             .honest_writes()
     })
+}
+
+pub(super) fn overload(length: &Length) -> Outcome {
+    // Sixteen at once, 20 ms each: 800 a second, whatever the machine.
+    const CAPACITY: f64 = 16.0 / 0.020;
+    let still = length.of(20, 5);
+    let etcd = client_core::testing::Etcd::start();
+    let fakes = Fakes::start(2);
+    fakes.set(SLOW);
+    for (_, addr, _) in &fakes.all {
+        etcd.ctl(&["put", &format!("/services/feed/{addr}"), addr]);
+    }
+    let flags = [format!("-etcd.addr={}", etcd.endpoint()), "-http.inflight.max=16".into()];
+    let gateway = Process::start("apigateway", &flags.each_ref().map(String::as_str));
+    connected(&gateway, "feed", 2);
+    let resident = || gateway.metric("process_resident_memory_bytes").unwrap();
+    let first = resident();
+    let run = |rate: f64, time: Duration| {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let load = Load::start_at(gateway.port, rate as u64, true);
+        wait(time);
+        load.stop().0
+    };
+    let before = run(CAPACITY * 0.5, Duration::from_secs(4));
+    let during = run(CAPACITY * 3.0, still);
+    let most = resident();
+    let after = run(CAPACITY * 0.5, Duration::from_secs(4));
+    let good = during.iter().filter(|one| one.class == Class::Good).count();
+    let goodput = good as f64 / still.as_secs_f64();
+    let shed: Vec<_> = during.iter().filter(|one| one.class != Class::Good).cloned().collect();
+    let odd =
+        shed.iter().filter(|one| !matches!(&one.class, Class::Failed(how) if how == "503" || how == "429")).count();
+    let all = |records: &[crate::load::Record]| Window::of(records, Duration::ZERO, Duration::MAX);
+    let slowest = all(&shed).p99;
+    let wrong_after = after.iter().filter(|one| one.due > Duration::from_secs(2) && one.class != Class::Good).count();
+    let seen = Seen::default()
+        .check(
+            "goodput at least 80 % of capacity",
+            goodput >= 0.8 * CAPACITY,
+            format!("{goodput:.0} of {CAPACITY:.0}/s"),
+        )
+        .check("the rest is 503 or 429", odd == 0, format!("{odd} of {} otherwise", shed.len()))
+        .within("refused, 99 of 100", slowest, Duration::from_millis(50))
+        .check("at most 64 MiB more", most - first <= 67e6, format!("{:.1} MiB more", (most - first) / 1_048_576.0))
+        .check("full speed 2 s later", wrong_after == 0, format!("{wrong_after} of {} failed", after.len()));
+    Outcome {
+        before: all(&before),
+        during: all(&during),
+        after: all(&after),
+        amplification: fakes.asked() as f64 / (before.len() + good + after.len()) as f64,
+        checks: seen.checks,
+        ..Outcome::default()
+    }
 }

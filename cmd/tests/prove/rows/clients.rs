@@ -1,4 +1,4 @@
-//! Callers that do not behave, and a gateway that stops or runs short.
+//! Callers that do not behave, and a gateway that runs short of descriptors.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,17 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-
 use super::{Length, instances::settled};
 use crate::{
     report::{Check, Outcome},
-    rig::{Process, binary, connected, free_port, get, wait_for},
+    rig::{Process, binary, free_port, get, wait_for},
     scene::{Scene, Seen, wait},
 };
 
 /// Whether the other side has closed it; what it still sent is read.
-fn closed(stream: &mut TcpStream) -> bool {
+pub(super) fn closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut buffer = [0; 4096];
     loop {
@@ -59,33 +57,6 @@ pub(super) fn slow(_: &Length) -> Outcome {
         Seen::default()
             .within("slow heads (3 s) and idle ones (5 s) are cut", all_cut, Duration::from_secs(15))
             .later(settled(struck, over))
-            .no_failed_reads()
-            .no_failed_writes()
-    })
-}
-
-pub(super) fn gateway_stop(_: &Length) -> Outcome {
-    Scene::start(&[]).under_load(|scene, _| {
-        // Another gateway, on a port of its own, which is stopped while its callers keep their connections.
-        let etcd = format!("-etcd.addr={}", scene.etcd[0].endpoint());
-        let mut other = Process::start("apigateway", &[&etcd]).ready();
-        connected(&other, "feed", crate::scene::EACH);
-        let load = crate::load::Load::start(other.port);
-        let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", other.port)).unwrap()).collect();
-        wait(Duration::from_secs(2));
-        let (asked, before) = (Instant::now(), load.now());
-        other.signal(Signal::TERM);
-        let status = other.exited();
-        let took = asked.elapsed();
-        let idle_cut = idle.iter_mut().filter_map(|stream| closed(stream).then_some(())).count();
-        let (records, _) = load.stop();
-        // What was due before the signal was answered, all of it.
-        let lost = records.iter().filter(|one| one.due < before && one.class != crate::load::Class::Good).count();
-        Seen::default()
-            .check("it exits 0", status.success(), status.to_string())
-            .within("it exits", took, Duration::from_secs(10))
-            .check("idle connections are closed", idle_cut == 100, format!("{idle_cut} of 100"))
-            .check("every request that was taken was answered", lost == 0, format!("{lost} lost"))
             .no_failed_reads()
             .no_failed_writes()
     })

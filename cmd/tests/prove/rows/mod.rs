@@ -1,7 +1,9 @@
 //! The faults, in families.
 
 mod answers;
+mod chaos;
 mod clients;
+mod gateway;
 mod instances;
 mod network;
 mod registry;
@@ -50,10 +52,18 @@ pub(crate) fn all() -> Vec<Row> {
         row("etcd-kill", "etcd kill -9, restarted with its data", true, registry::killed),
         row("etcd-wipe", "etcd wiped and restarted empty", true, registry::wiped),
         row("etcd-leader", "3-member etcd: kill the leader", false, registry::leader),
+        row("etcd-member", "3-member etcd: one cut off from the others", false, registry::member_cut),
+        row("compacted", "etcd compacted while a gateway is cut off from it", true, registry::compacted),
         row("lease", "lease revoked by hand; key deleted by hand under a live lease", true, registry::revoked),
         row("keys", "a key for another service's address; nonsense keys; 10,000 keys", false, registry::strange_keys),
         row("slow-clients", "slow heads, idle keep-alives, clients that never read", false, clients::slow),
-        row("gateway-stop", "SIGTERM to the gateway under keep-alive load", false, clients::gateway_stop),
+        row("gateway-stop", "SIGTERM to the gateway under keep-alive load, another beside it", true, gateway::stopped),
+        row("takeover", "SIGUSR2: a new gateway takes over the listening socket", true, gateway::replaced),
         row("descriptors", "a gateway with 128 descriptors and 500 connections", false, clients::descriptors),
+        row("overload", "three times as many requests as the gateway may answer", true, answers::overload),
+        row("log-sinks", "standard output closed, full, or read by a stopped reader", false, gateway::log_sinks),
+        row("clock", "a gateway's and a feed's clocks moved by an hour either way", false, gateway::clock),
+        row("start-orders", "processes started in random orders, etcd among them", true, gateway::start_orders),
+        row("chaos", "a random pair of faults every 15 s", false, chaos::random_pairs),
     ]
 }

@@ -11,7 +11,7 @@ use crate::{
     scene::{EACH, Scene, Seen, wait},
 };
 
-fn run(line: &str) {
+pub(super) fn run(line: &str) {
     let mut words = line.split(' ');
     let output = Command::new(words.next().unwrap()).args(words).output();
     let output = output.unwrap_or_else(|error| panic!("{line}: {error} (iptables, iproute2)"));

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use client_core::testing::Etcd;
+use client_core::testing::{Etcd, Proxy};
 use rustix::process::Signal;
 
-use super::Length;
+use super::{Length, network::run};
 use crate::{
+    load::{Class, Load},
     report::Outcome,
-    rig::{get, wait_for},
+    rig::{Process, connected, get, wait_for},
     scene::{EACH, Scene, Seen, signal, wait},
 };
 
@@ -65,6 +66,87 @@ pub(super) fn leader(_: &Length) -> Outcome {
         Seen::default()
             .healed(moved)
             .within("changes are seen again", moved, Duration::from_secs(10))
+            .no_failed_reads()
+            .no_failed_writes()
+    })
+}
+
+/// Packets between one member and the others are dropped; clients reach all three.
+pub(super) fn member_cut(_: &Length) -> Outcome {
+    /// "nobody": packets are told apart by the user who sends them.
+    const USER: u32 = 65_534;
+    // All clients begin with the first member.
+    let etcd = Etcd::cluster_of(&[Some(USER), None, None]);
+    Scene::start_on(etcd, &[]).under_load(|scene, _| {
+        let [cut, one, two] = [0, 1, 2].map(|at| scene.etcd[at].peer_port());
+        let rules = [
+            format!("OUTPUT -m owner --uid-owner {USER} -p tcp -m multiport --dports {one},{two} -j DROP"),
+            format!("OUTPUT -m owner --uid-owner {USER} -p tcp --sport {cut} -j DROP"),
+            format!("OUTPUT -p tcp --dport {cut} -j DROP"),
+        ];
+        rules.iter().for_each(|rule| run(&format!("iptables -A {rule}")));
+        let struck = Instant::now();
+        // A feed that stops and one that starts are both seen: by way of a member that has a leader.
+        signal(&scene.feeds()[0], Signal::TERM);
+        wait_for("its key goes", || (scene.count("feed").0 == EACH - 1).then_some(()));
+        scene.feeds()[0].restart();
+        scene.in_rotation("feed", EACH);
+        let moved = struck.elapsed();
+        wait(Duration::from_secs(5));
+        let kept = EACH * 3;
+        let registered = scene.etcd[1].keys("/services/").len();
+        rules.iter().for_each(|rule| run(&format!("iptables -D {rule}")));
+        Seen::default()
+            .healed(moved)
+            .within("changes are seen again", moved, Duration::from_secs(10))
+            .check("nobody's lease ends", registered == kept, format!("{registered} of {kept}"))
+            .no_failed_reads()
+            .no_failed_writes()
+    })
+}
+
+pub(super) fn compacted(_: &Length) -> Outcome {
+    Scene::start(&[]).under_load(|scene, _| {
+        let proxy = Proxy::start(scene.etcd[0].port());
+        let other = Process::start("apigateway", &[&format!("-etcd.addr={}", proxy.endpoint())]).ready();
+        connected(&other, "feed", EACH);
+        let load = Load::start(other.port);
+        proxy.stall();
+        // Meanwhile an instance leaves, another comes, and the history of that is thrown away.
+        signal(&scene.feeds()[2], Signal::TERM);
+        assert!(scene.feeds()[2].process.exited().success());
+        let etcd = format!("-etcd.addr={}", scene.etcd[0].endpoint());
+        let new = Process::start("feed", &[&etcd, &format!("-store.url={}", scene.store)]).ready();
+        wait_for("two old and one new are listed", || {
+            let keys = scene.etcd[0].keys("/services/feed/");
+            (keys.len() == EACH && keys.iter().any(|key| key.ends_with(&new.port.to_string()))).then_some(())
+        });
+        let status = scene.etcd[0].ctl(&["endpoint", "status", "--write-out=json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let revision = status[0]["Status"]["header"]["revision"].as_i64().unwrap();
+        scene.etcd[0].ctl(&["compact", &revision.to_string()]);
+        // What waits in the old connection is lost with it.
+        proxy.cut();
+        wait(Duration::from_secs(3));
+        proxy.heal();
+        let healed = Instant::now();
+        wait_for("the list is right", || {
+            let list = get(other.debug, "/instances").unwrap().json()["feed"]["instances"].clone();
+            let addrs: Vec<_> =
+                list.as_array().unwrap().iter().map(|one| one["addr"].as_str().unwrap().to_owned()).collect();
+            let gone = &scene.services[2].addr;
+            (addrs.len() == EACH && !addrs.contains(gone)).then_some(())
+        });
+        let took = healed.elapsed();
+        let (records, _) = load.stop();
+        let wrong = records.iter().filter(|one| one.class != Class::Good).count();
+        assert!(new.stop().success());
+        scene.feeds()[2].restart();
+        scene.in_rotation("feed", EACH);
+        Seen::default()
+            .healed(took)
+            .within("the list is right", took, Duration::from_secs(2))
+            .check("0 failed at it", wrong == 0, format!("{wrong} of {}", records.len()))
             .no_failed_reads()
             .no_failed_writes()
     })

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use client_core::testing::{Etcd, config, free_port};
+use client_core::testing::{Etcd, Proxy, config, free_port};
 
-use super::{
-    proxy::Proxy,
-    rig::{Registered, Watched, enter, eventually},
-};
+use super::rig::{Registered, Watched, enter, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -4,13 +4,10 @@ use std::time::{Duration, Instant};
 
 use client_core::{
     directory::registrar::LEASE_TTL,
-    testing::{Etcd, config},
+    testing::{Etcd, Proxy, config},
 };
 
-use super::{
-    proxy::Proxy,
-    rig::{PREFIX, Registered, Watched, enter, eventually, keys, wait},
-};
+use super::rig::{PREFIX, Registered, Watched, enter, eventually, keys, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 const KEY: &str = "/services/feed/h:1";

@@ -1,4 +1,5 @@
 //! A TCP proxy that can be cut and stalled.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -18,13 +19,15 @@ const CUT: u8 = 1;
 const STALL: u8 = 2;
 const STOP: u8 = 3;
 
-/// Forwards a port of its own to `target` until dropped.
-pub(crate) struct Proxy {
+/// Forwards a port of its own to another one until dropped.
+#[derive(Debug)]
+pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 struct Shared {
     target: u16,
     mode: AtomicU8,
@@ -32,7 +35,9 @@ struct Shared {
 }
 
 impl Proxy {
-    pub(crate) fn start(target: u16) -> Self {
+    /// Forwards to `target` of this machine.
+    #[must_use]
+    pub fn start(target: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared { target, mode: AtomicU8::new(PASS), open: Mutex::default() });
@@ -43,19 +48,24 @@ impl Proxy {
         Self { port, shared, acceptor: Some(acceptor) }
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// Its own port, as etcd's URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn cut(&self) {
+    /// Closes all connections, and new ones as soon as they come.
+    pub fn cut(&self) {
         self.shared.set(CUT);
     }
 
-    pub(crate) fn stall(&self) {
+    /// Connections stay, and nothing goes through.
+    pub fn stall(&self) {
         self.shared.set(STALL);
     }
 
-    pub(crate) fn heal(&self) {
+    /// Forwards again.
+    pub fn heal(&self) {
         self.shared.set(PASS);
     }
 }

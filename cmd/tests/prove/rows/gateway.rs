@@ -1,0 +1,236 @@
+//! A gateway that stops, is replaced, cannot write its log, or is told another time.
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{Length, clients::closed};
+use crate::{
+    load::{Class, Load},
+    report::{Check, Outcome, Window},
+    rig::{Process, binary, connected, free_port, kill, wait_for},
+    scene::{EACH, Scene, Seen, wait},
+};
+
+/// Another gateway beside the scene's, to which things are done.
+fn another(scene: &Scene) -> Process {
+    let etcd = format!("-etcd.addr={}", scene.etcd[0].endpoint());
+    let other = Process::start("apigateway", &[&etcd]).ready();
+    connected(&other, "feed", EACH);
+    other
+}
+
+/// No request to it was anything but good.
+fn none_failed(load: Load) -> Check {
+    let (records, _) = load.stop();
+    let wrong: Vec<_> = records.iter().filter(|one| one.class != Class::Good).map(|one| &one.class).collect();
+    let measured = format!("{} of {} {:?}", wrong.len(), records.len(), wrong.first());
+    Check::new("0 failed at it", wrong.is_empty(), measured)
+}
+
+pub(super) fn stopped(_: &Length) -> Outcome {
+    Scene::start(&[]).under_load(|scene, _| {
+        let mut other = another(scene);
+        let load = Load::start(other.port);
+        let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", other.port)).unwrap()).collect();
+        wait(Duration::from_secs(2));
+        load.switch(scene.gateway.port);
+        let asked = Instant::now();
+        other.signal(Signal::TERM);
+        let status = other.exited();
+        let took = asked.elapsed();
+        let idle_cut = idle.iter_mut().filter_map(|stream| closed(stream).then_some(())).count();
+        wait(Duration::from_secs(1));
+        let mut seen = Seen::default()
+            .check("it exits 0", status.success(), status.to_string())
+            .within("it exits", took, Duration::from_secs(10))
+            .check("idle connections are closed", idle_cut == 100, format!("{idle_cut} of 100"))
+            .no_failed_reads()
+            .no_failed_writes();
+        seen.checks.push(none_failed(load));
+        seen
+    })
+}
+
+pub(super) fn replaced(_: &Length) -> Outcome {
+    Scene::start(&[]).under_load(|scene, _| {
+        let mut old = another(scene);
+        let load = Load::start(old.port);
+        wait(Duration::from_secs(2));
+        let asked = Instant::now();
+        old.signal(Signal::USR2);
+        let status = old.exited();
+        let took = asked.elapsed();
+        wait(Duration::from_secs(2));
+        let mut seen = Seen::default()
+            .check("the old one exits 0", status.success(), status.to_string())
+            .within("it exits", took, Duration::from_secs(20))
+            .no_failed_reads()
+            .no_failed_writes();
+        seen.checks.push(none_failed(load));
+        let log = old.log();
+        let line = log.lines().find(|line| line.contains("takes over")).unwrap();
+        kill(line.split("process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap(), Signal::TERM);
+        seen
+    })
+}
+
+/// A gateway whose standard output is as the shell makes it; it says a line of every request.
+fn talkative(scene: &Scene, redirect: &str) -> Process {
+    let (port, debug) = (free_port(), free_port());
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("exec \"$@\" {redirect}"), "bash"]).arg(binary("apigateway"));
+    command.arg(format!("-http.addr=127.0.0.1:{port}")).arg(format!("-debug.addr=127.0.0.1:{debug}"));
+    command.arg(format!("-etcd.addr={}", scene.etcd[0].endpoint())).arg("-log.level=trace");
+    let process = Process::adopt("apigateway", port, debug, command).ready();
+    connected(&process, "feed", EACH);
+    process
+}
+
+pub(super) fn log_sinks(length: &Length) -> Outcome {
+    let still = length.of(8, 3);
+    Scene::start(&[]).under_load(move |scene, _| {
+        let folder = cmd_store::testing::Folder::new();
+        let unread = folder.path().join("unread");
+        assert!(Command::new("mkfifo").arg(&unread).status().unwrap().success());
+        let mut reader = Command::new("sleep").arg("1000").stdin(open_both(&unread)).spawn().unwrap();
+        let measure = |redirect: &str| {
+            let process = talkative(scene, redirect);
+            let load = Load::start(process.port);
+            wait(still);
+            let (records, _) = load.stop();
+            let wrong = records.iter().filter(|one| one.class != Class::Good).count();
+            let dropped = process.metric("log_lines_dropped_total").unwrap_or(0.0);
+            (wrong, Window::of(&records, Duration::from_secs(1), Duration::MAX).p99, dropped)
+        };
+        let mut seen = Seen::default();
+        let (_, p99, _) = measure(">/dev/null");
+        for (sink, redirect) in [
+            ("closed pipe", "> >(exec true)".to_owned()),
+            ("full disk", ">/dev/full".to_owned()),
+            ("reader that is stopped", format!(">{}", unread.display())),
+        ] {
+            let (wrong, with, dropped) = measure(&redirect);
+            seen = seen
+                .check(&format!("{sink}: 0 failed"), wrong == 0, wrong.to_string())
+                .check(&format!("{sink}: drops are counted"), dropped > 0.0, dropped.to_string())
+                .check(
+                    &format!("{sink}: p99 as with /dev/null (at most 1.5 times, a noisy machine)"),
+                    with <= p99.mul_f64(1.5),
+                    format!("{with:.1?} against {p99:.1?}"),
+                );
+        }
+        let _ = reader.kill();
+        let _ = reader.wait();
+        seen.no_failed_reads()
+    })
+}
+
+/// Opened for both, a pipe is never closed and never waited for.
+fn open_both(path: &std::path::Path) -> File {
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+pub(super) fn clock(length: &Length) -> Outcome {
+    let still = length.of(8, 4);
+    Scene::start(&[]).under_load(move |scene, _| {
+        let folder = cmd_store::testing::Folder::new();
+        let clock = folder.path().join("clock");
+        let set = |by: &str| {
+            // Renamed into its place: half a line is no time.
+            let new = folder.path().join("new");
+            fs::write(&new, by).unwrap();
+            fs::rename(new, &clock).unwrap();
+        };
+        set("+0");
+        let preload = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
+            .map(|lib| format!("{lib}/faketime/libfaketimeMT.so.1"))
+            .into_iter()
+            .find(|path| fs::exists(path).unwrap_or(false))
+            .unwrap_or_else(|| panic!("libfaketime is missing (Debian: apt-get install libfaketime)"));
+        let etcd = format!("-etcd.addr={}", scene.etcd[0].endpoint());
+        let start = |name: &str, flag: &str| {
+            let (port, debug) = (free_port(), free_port());
+            let mut command = Command::new(binary(name));
+            command
+                .env("LD_PRELOAD", &preload)
+                .env("FAKETIME_TIMESTAMP_FILE", &clock)
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .args([format!("{flag}=127.0.0.1:{port}"), format!("-debug.addr=127.0.0.1:{debug}"), etcd.clone()])
+                .arg("-log.format=json");
+            if name == "feed" {
+                command.arg(format!("-store.url={}", scene.store));
+            }
+            Process::adopt(name, port, debug, command).ready()
+        };
+        let (feed, other) = (start("feed", "-addr"), start("apigateway", "-http.addr"));
+        connected(&other, "feed", EACH + 1);
+        let registered = || scene.etcd[0].keys("/services/feed/").len() == EACH + 1;
+        let load = Load::start(other.port);
+        let mut kept = true;
+        let mut told = Vec::new();
+        for by in ["+1h", "-1h", "+0"] {
+            set(by);
+            wait(still);
+            kept &= registered();
+            told.push(other.log().lines().last().unwrap_or_default().to_owned());
+        }
+        let mut seen = Seen::default()
+            .check("the key of the feed whose clock jumped stands", kept, kept.to_string())
+            .no_failed_reads()
+            .no_failed_writes();
+        seen.checks.push(none_failed(load));
+        assert!(feed.stop().success() && other.stop().success());
+        seen
+    })
+}
+
+pub(super) fn start_orders(length: &Length) -> Outcome {
+    let rounds = if length.whole { 24 } else { 4 };
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut slowest = Duration::ZERO;
+    let mut lasts = std::collections::BTreeMap::<&str, usize>::new();
+    for _ in 0..rounds {
+        let mut etcd = client_core::testing::Etcd::reserve();
+        let flag = format!("-etcd.addr={}", etcd.endpoint());
+        let mut order = ["etcd", "feed", "profile", "topic", "apigateway"];
+        random.shuffle(&mut order);
+        *lasts.entry(order[4]).or_default() += 1;
+        let mut processes = Vec::new();
+        for name in order {
+            match name {
+                "etcd" => etcd.restart(),
+                name => processes.push(Process::start(name, &[&flag])),
+            }
+            wait(Duration::from_millis(random.u64(0..400)));
+        }
+        let last = Instant::now();
+        let gateway = processes.iter().find(|one| one.name == "apigateway").unwrap();
+        let targets = [
+            "/api/feed/get_feeds?user_id=1&size=1",
+            "/api/profile/get_profile?user_id=1",
+            "/api/topic/view?topic_id=1",
+        ];
+        for target in targets {
+            // Nothing is stored: a 404 of the service itself is a true answer, too.
+            wait_for("a true answer", || {
+                let answer = crate::rig::get(gateway.port, target).ok()?;
+                (matches!(answer.status, 200 | 404) && answer.header("x-degraded").is_none()).then_some(())
+            });
+        }
+        slowest = slowest.max(last.elapsed());
+        let ended = processes.into_iter().filter_map(|process| (!process.stop().success()).then_some(())).count();
+        assert_eq!(ended, 0, "a process had ended by itself");
+    }
+    let seen = Seen::default()
+        .healed(slowest)
+        .check("none exits", true, format!("{rounds} orders; last: {lasts:?}"))
+        .within("all serve after the last start", slowest, Duration::from_secs(5));
+    Outcome { heal: seen.heal, checks: seen.checks, ..Outcome::default() }
+}
