@@ -66,7 +66,7 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "profile",
         flags::parse("profile", args).and_then(|flags: ProfileFlags| {
             flags.common.healthcheck(&flags.debug_addr)?;
-            let config = flags.client.config()?;
+            let config = flags.client.inner_config()?;
             run(client_profile::SERVICE, &flags.service(), async |process| {
                 let feeds = client_feed::FeedClient::new(&parts(config, &flags.service(), process)?);
                 let caller = feeds.caller().clone();

@@ -1,6 +1,9 @@
 //! The flags that several commands share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use client_core::{
     Config,
@@ -143,15 +146,19 @@ fn given(file: &Option<PathBuf>) -> Option<&Path> {
     file.as_deref().filter(|file| !file.as_os_str().is_empty())
 }
 
+/// The longest attempt of a service's calls, less than half of a gateway's.
+const INNER_ATTEMPT: Duration = Duration::from_millis(100);
+
 /// Of a process that calls services.
 #[derive(Clone, Debug, StructOpt)]
 pub struct ClientFlags {
     /// The longest a call may take with all its attempts
     #[structopt(long = "client.timeout", value_name = "duration", default_value = "1s")]
     pub timeout: Period,
-    /// The longest one attempt may take
-    #[structopt(long = "client.attempt.timeout", value_name = "duration", default_value = "250ms")]
-    pub attempt_timeout: Period,
+    /// The longest one attempt may take; default: 250ms in the gateway, 100ms in a service, which must be able to try twice
+    /// while the gateway's attempt lasts
+    #[structopt(long = "client.attempt.timeout", value_name = "duration")]
+    pub attempt_timeout: Option<Period>,
     /// Attempts per call, each on another instance, 1 to 10
     #[structopt(long = "client.attempts", value_name = "n", default_value = "3")]
     pub attempts: u32,
@@ -167,14 +174,26 @@ pub struct ClientFlags {
 }
 
 impl ClientFlags {
-    /// The bounds of calls.
+    /// The bounds of a gateway's calls.
     ///
     /// # Errors
     /// Bounds that make no sense, by the flag's name.
     pub fn config(&self) -> Result<Config, Exit> {
+        self.bounds(Config::default().attempt_timeout)
+    }
+
+    /// The bounds of a service's calls, which happen inside of an attempt of its caller's.
+    ///
+    /// # Errors
+    /// Bounds that make no sense, by the flag's name.
+    pub fn inner_config(&self) -> Result<Config, Exit> {
+        self.bounds(INNER_ATTEMPT)
+    }
+
+    fn bounds(&self, attempt_timeout: Duration) -> Result<Config, Exit> {
         let config = Config {
             timeout: self.timeout.0,
-            attempt_timeout: self.attempt_timeout.0,
+            attempt_timeout: self.attempt_timeout.as_ref().map_or(attempt_timeout, |given| given.0),
             attempts: self.attempts,
             balance: self.balance.0,
             fallback: self.fallback.0,

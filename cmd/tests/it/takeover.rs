@@ -93,6 +93,15 @@ impl Callers {
     }
 }
 
+/// Kills a process that is nobody's child any more.
+struct Orphan(u32);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        kill(self.0, Signal::KILL);
+    }
+}
+
 #[test]
 fn sigusr2_hands_the_port_to_a_new_process_without_a_failed_request() {
     let system = System::start(2);
@@ -101,12 +110,12 @@ fn sigusr2_hands_the_port_to_a_new_process_without_a_failed_request() {
     callers.go_on(100);
     old.process.signal(Signal::USR2);
     let line = old.said("takes over");
-    let pid: u32 = line.split("process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let new = Orphan(line.split("process ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap());
     assert_eq!(old.process.exited().code(), Some(0));
     callers.go_on(100);
     assert_eq!(callers.failures(), [""; 0]);
     assert_eq!(get(old.process.debug, "/readyz").unwrap().status, 200, "the debug port is the new one's too");
-    kill(pid, Signal::TERM);
+    drop(new);
     wait_for("nobody serves", || Http::connect(old.process.port).is_err().then_some(()));
 }
 

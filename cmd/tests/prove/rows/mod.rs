@@ -45,7 +45,7 @@ pub(crate) fn all() -> Vec<Row> {
         row("stopped", "SIGSTOP one feed, then SIGCONT", true, instances::stopped),
         row("gone", "all feeds gone, then one back", true, instances::gone),
         row("drop", "packets from and to one feed dropped", false, network::dropped),
-        row("netem", "100 ms +- 50 ms and 5 % loss on one feed, p2c", false, network::slow),
+        row("slow-network", "100 ms +- 50 ms each way and 5 % loss to one of four feeds, p2c", false, network::slow),
         row("one-unavailable", "one of four feeds answers UNAVAILABLE at once", true, answers::one_unavailable),
         row("all-unavailable", "every feed answers UNAVAILABLE", true, answers::all_unavailable),
         row("deadline", "a feed that takes 5 s, a deadline of 100 ms, two hops", true, answers::deadline),
