@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client_core::Context;
+use client_core::{Context, explain::Trail};
 use futures_lite::FutureExt as _;
 use tide::{
     Middleware, Next, Request, Response,
@@ -23,6 +23,7 @@ use tide::{
 use crate::{
     Gateway, Problem, State,
     error::CLIENT_CLOSED_REQUEST,
+    explain,
     handler::failed,
     render,
     routes::{self, Route},
@@ -44,6 +45,8 @@ impl Middleware<State> for Edge {
         let parent = tracer::Context::extract(|name| find(request.as_ref(), name));
         let mut span = gateway.tracer.server(route.map_or("none", |route| route.span), parent);
 
+        let trail = (head.explain && gateway.options.explain).then(Trail::default);
+
         let mut response = match admit(&gateway, route, &head) {
             Err(problem) => failed(problem),
             Ok(admitted) => {
@@ -53,6 +56,7 @@ impl Middleware<State> for Edge {
                     request_id: Some(Arc::clone(&request_id)),
                     strict: head.strict,
                     retried: false,
+                    explain: trail.clone(),
                 });
                 let response = caught(&gateway, next.run(request)).await;
                 drop(admitted);
@@ -65,6 +69,9 @@ impl Middleware<State> for Edge {
         tag(&mut span, &response, status, watch.method);
         render::put(&mut response, "x-request-id", &request_id);
         render::put(&mut response, "x-content-type-options", "nosniff");
+        if let Some(trail) = &trail {
+            explain::write(&mut response, trail, watch.started);
+        }
         watch.end(status);
         Ok(response)
     }
@@ -225,6 +232,8 @@ struct Head<'a> {
     timeout: Option<&'a str>,
     /// `Prefer: handling=strict` (RFC 7240): the true error rather than a degraded reply.
     strict: bool,
+    /// `X-Explain: 1`: how this request was answered.
+    explain: bool,
 }
 
 impl<'a> Head<'a> {
@@ -234,6 +243,7 @@ impl<'a> Head<'a> {
             match name.as_str() {
                 "x-request-id" => head.request_id = only(values),
                 "request-timeout" => head.timeout = Some(values.last().as_str()),
+                "x-explain" => head.explain = values.last().as_str() == "1",
                 "prefer" => head.strict = values.iter().any(|value| is_strict(value.as_str())),
                 _ => {}
             }

@@ -3,7 +3,7 @@
 //! ```text
 //!   tide::Server --> edge (request id, deadline, limit, span, panic, metrics)
 //!                      |--> feed.rs profile.rs topic.rs --> Clients --> client-feed client-profile client-topic
-//!                      |      query.rs body.rs (in)   render.rs (out)   error.rs (problem+json)
+//!                      |      query.rs body.rs (in)   render.rs explain.rs (out)   error.rs (problem+json)
 //!                      '--> health.rs openapi.rs
 //! ```
 //!
@@ -17,6 +17,7 @@ mod calm;
 mod clients;
 mod edge;
 mod error;
+mod explain;
 mod feed;
 mod handler;
 mod health;
@@ -55,6 +56,8 @@ pub struct Options {
     pub idempotency_max: usize,
     /// How long each is remembered. Default 1 h.
     pub idempotency_age: Duration,
+    /// Whether `X-Explain: 1` is answered: with the addresses of instances. Default false.
+    pub explain: bool,
     /// What `/readyz` reports.
     pub readiness: monitor::debug::Readiness,
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             body_max: 1 << 20,
             idempotency_max: 10_000,
             idempotency_age: Duration::from_secs(3600),
+            explain: false,
             readiness: monitor::debug::Readiness::default(),
         }
     }

@@ -2,7 +2,7 @@
 //! one line that names it.
 //!
 //! structopt knows long options with two dashes only, so the command line is rewritten before it is parsed, and what
-//! structopt says is rewritten after. No flag is a bare switch: those that turn something on or off take a value, too.
+//! structopt says is rewritten after. Those that turn something on or off take a value, too (`-explain` may stand alone).
 
 mod common;
 mod gateway;
@@ -94,6 +94,8 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Re
             None if name == "version" => return Err(Exit::Text(format!("{program} {}", crate::VERSION))),
             // Asks for a text, too, but of a process that has these flags.
             None if name == "healthcheck" => rewritten.push("--healthcheck=readyz".into()),
+            // Bare, as Go's boolean flags are.
+            None if name == "explain" => rewritten.push("--explain=on".into()),
             None => match args.next() {
                 Some(value) => rewritten.push(format!("--{name}={}", utf8(value, &format!("flag -{name}: "))?)),
                 None => {

@@ -70,6 +70,7 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
         body_max: flags.http_body_max.0,
         idempotency_max: usize::try_from(flags.http_idempotency_max).unwrap_or(usize::MAX),
         idempotency_age: flags.http_idempotency_ttl.0,
+        explain: flags.explain.0,
         readiness: process.readiness.clone(),
     };
     let clients = Clients { feed: Arc::new(feed), profile: Arc::new(profile), topic: Arc::new(topic) };

@@ -121,3 +121,20 @@ fn readiness_is_told_check_by_check() {
     assert_eq!(get("/readyz").to(&app).status(), 200);
     assert_eq!(get("/healthz").to(&app).body, "ok\n");
 }
+
+#[test]
+fn how_a_request_was_answered_is_told_only_where_that_is_allowed() {
+    let fake = Fake::default();
+    let (closed, open) = (fake.app(), fake.app_with(Options { explain: true, ..Options::default() }));
+    let headers = ["x-explained", "server-timing"];
+    for (app, asked, told) in [(&closed, "1", false), (&open, "0", false), (&open, "yes", false), (&open, "1", true)] {
+        let got = get(READ).header("X-Explain", asked).to(app);
+        assert_eq!(headers.map(|name| got.header(name).is_some()), [told; 2], "{asked}");
+        assert_eq!(fake.last().explain.is_some(), told, "{asked}");
+    }
+    // The fake calls nobody; a refusal has its times, too.
+    let refused = get("/api/feed/get_feeds").header("X-Explain", "1").to(&open);
+    refused.problem(400, "INVALID_ARGUMENT");
+    assert_eq!(refused.header("x-explained"), Some("call=none"));
+    assert!(refused.header("server-timing").unwrap().starts_with("total;dur="));
+}

@@ -9,7 +9,6 @@
 //! ```
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -27,6 +26,7 @@ use crate::{
     context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID},
     directory::etcd,
     error::{CallError, Sent},
+    explain::Next,
     fallback::Memory,
     instance::Instance,
     limit::Bucket,
@@ -35,6 +35,7 @@ use crate::{
     pool::{self, Picked, Pool},
     reply::{Degraded, Kind, Reply},
     retry::{self, Budget, Failed, Refusal, Situation},
+    snapshot,
 };
 
 /// Calls one service. Cheap to clone; the last clone takes the connections with it.
@@ -123,14 +124,22 @@ impl Caller {
             body: Bytes::from(request.encode_to_vec()),
             deadline: context.deadline.map_or(longest, |deadline| deadline.min(longest)),
         };
+        if let Some(trail) = &context.explain {
+            trail.begin(found.path, inner.config.balance, &inner.pool, started);
+        }
         let mut answer = match inner.admit(started) {
             Ok(()) => inner.attempts(&call).await.and_then(|(reply, degraded)| inner.accept(&call, &reply, degraded)),
             Err(error) => Err(error),
         };
+        let own = answer.as_ref().err().map_or(Code::Ok, |error| error.code);
         if let Err(error) = &answer
             && let Some(reply) = inner.degrade(&call, error, default)
         {
             answer = Ok(reply);
+        }
+        if let Some(trail) = &context.explain {
+            let degraded = answer.as_ref().ok().and_then(|reply| reply.degraded);
+            trail.end(own, degraded, call.deadline, &mut lock(&inner.budget));
         }
         let code = answer.as_ref().err().map_or(Code::Ok, |error| error.code);
         inner.metrics.call(method, i32::from(code), started.elapsed());
@@ -159,30 +168,7 @@ impl Caller {
     /// Every instance with its state, for the debug port's `/instances`.
     #[must_use]
     pub fn snapshot(&self) -> serde_json::Value {
-        let now = Instant::now();
-        let pool = &self.inner.pool;
-        // Not who is connected: for a moment after that, calls are not given to it yet.
-        let ready = pool.ready();
-        let ready: HashSet<&str> = ready.iter().map(|instance| &*instance.addr).collect();
-        let describe = |instance: Arc<Instance>| {
-            serde_json::json!({
-                "addr": instance.endpoint.addr,
-                "weight": instance.endpoint.weight,
-                "zone": instance.endpoint.zone,
-                "version": instance.endpoint.version,
-                "started_at": instance.endpoint.started_at,
-                "listed": instance.is_listed(),
-                "ready": ready.contains(&*instance.addr),
-                "breaker": instance.breaker(),
-                "in_flight": instance.in_flight(),
-                "latency_seconds": instance.latency(now).as_secs_f64(),
-            })
-        };
-        serde_json::json!({
-            "known": pool.is_known(),
-            "revision": pool.revision(),
-            "instances": pool.instances().into_iter().map(describe).collect::<Vec<_>>(),
-        })
+        snapshot::of(&self.inner.pool)
     }
 }
 
@@ -215,16 +201,21 @@ impl Inner {
             lock(&self.budget).deposit(Instant::now());
         }
         for made in 1.. {
-            let now = Instant::now();
-            if now >= call.deadline {
+            let began = Instant::now();
+            if began >= call.deadline {
                 return Err(CallError { sent, ..last.unwrap_or_else(|| self.out_of_time()) });
             }
-            let Some(picked) = self.pool.pick(&tried, now) else {
+            let Some(picked) = self.pool.pick(&tried, began) else {
                 return Err(CallError { sent, ..last.unwrap_or_else(|| self.nobody()) });
             };
             let instance = Arc::clone(&picked.instance);
             let (error, failed) = match self.attempt(call, picked, made).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if let Some(trail) = &call.context.explain {
+                        trail.attempted(&instance, began, Code::Ok, Next::Answer);
+                    }
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             if failed.sent == Sent::Maybe {
@@ -239,6 +230,9 @@ impl Inner {
                 left: call.deadline.saturating_duration_since(now),
             };
             let decision = retry::decide(failed, situation, &mut lock(&self.budget), now, fastrand::f64());
+            if let Some(trail) = &call.context.explain {
+                trail.attempted(&instance, began, error.code, Next::of(&error, decision));
+            }
             match decision {
                 Ok(wait) => {
                     if !wait.is_zero() {

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use proto::deadline::Deadline;
 
+use crate::explain::Trail;
+
 /// The metadata key of the request id.
 pub const REQUEST_ID: &str = "x-request-id";
 
@@ -27,6 +29,8 @@ pub struct Context {
     pub strict: bool,
     /// This work is itself a retry of somebody upstream: it makes one attempt only.
     pub retried: bool,
+    /// Where the call is written down, for a caller who asked how his request was answered; `None` costs nothing.
+    pub explain: Option<Trail>,
 }
 
 impl Context {
@@ -40,6 +44,7 @@ impl Context {
             request_id: text(REQUEST_ID).map(Arc::from),
             strict: false,
             retried: text(PREVIOUS_ATTEMPTS).is_some_and(|count| count != "0"),
+            explain: None,
         }
     }
 }

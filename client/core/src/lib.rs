@@ -5,6 +5,7 @@
 //!            \        |         /
 //!              caller.rs          one call: deadline, attempts, degraded reply, metrics, spans
 //!              outcome.rs         what a failed attempt means
+//!              explain.rs         what happened to a call, for who asked; snapshot.rs: how its instances stand
 //!     limit  retry  fallback      may it be made? may it be made again? what if it cannot?
 //!              pool.rs            the instances, connected; picks one per attempt
 //!     balance  breaker  instance  whose turn? is it well? its connection and figures
@@ -24,6 +25,7 @@ mod conn;
 mod context;
 pub mod directory;
 mod error;
+pub mod explain;
 pub mod fallback;
 mod instance;
 pub mod limit;
@@ -32,6 +34,7 @@ mod parts;
 mod pool;
 mod reply;
 pub mod retry;
+mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -35,6 +35,7 @@ use crate::{
     config::Balance,
     conn,
     directory::{Sink, View},
+    explain::Candidate,
     instance::{Grant, Instance},
 };
 
@@ -169,6 +170,19 @@ impl Pool {
     /// Every instance, in order of address.
     pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
         self.members().values().map(|member| Arc::clone(&member.instance)).collect()
+    }
+
+    /// At most so many instances as they stand, in order of address, and how many more there are.
+    pub(crate) fn candidates(&self, most: usize) -> (Vec<Candidate>, usize) {
+        let ready = self.ready.load();
+        let members = self.members();
+        let shown = members.values().take(most).map(|Member { instance, .. }| Candidate {
+            addr: instance.addr.clone(),
+            ready: ready.iter().any(|other| Arc::ptr_eq(other, instance)),
+            breaker: instance.breaker(),
+            in_flight: instance.in_flight(),
+        });
+        (shown.collect(), members.len().saturating_sub(most))
     }
 
     /// Those that calls are given to now.

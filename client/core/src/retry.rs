@@ -137,16 +137,21 @@ impl Budget {
 
     /// Asks for one retry.
     pub fn withdraw(&mut self, now: Instant) -> bool {
-        self.slot(now);
-        let (calls, retries) =
-            self.slots.iter().fold((0u64, 0u64), |sum, slot| (sum.0 + u64::from(slot.0), sum.1 + u64::from(slot.1)));
-        let granted = calls as f64 * Self::RATIO + Self::RESERVE * Self::SLOTS as f64;
-        if (retries as f64) + 1.0 > granted {
+        if self.left(now) == 0 {
             return false;
         }
         let (_, retries) = self.slot(now);
         *retries = retries.saturating_add(1);
         true
+    }
+
+    /// How many retries would be granted now.
+    pub fn left(&mut self, now: Instant) -> u32 {
+        self.slot(now);
+        let (calls, retries) =
+            self.slots.iter().fold((0u64, 0u64), |sum, slot| (sum.0 + u64::from(slot.0), sum.1 + u64::from(slot.1)));
+        let granted = calls as f64 * Self::RATIO + Self::RESERVE * Self::SLOTS as f64;
+        (granted - retries as f64).max(0.0) as u32
     }
 
     /// The slot of this second, after emptying those of the seconds that passed.

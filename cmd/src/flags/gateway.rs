@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use structopt::StructOpt;
 
 use super::{
-    Addr, ClientFlags, CommonFlags, Period, Size,
+    Addr, ClientFlags, CommonFlags, Period, Size, Switch,
     values::{entries, positive},
 };
 
@@ -39,6 +39,10 @@ pub struct GatewayFlags {
     /// How long each is remembered
     #[structopt(long = "http.idempotency.ttl", value_name = "duration", default_value = "1h")]
     pub http_idempotency_ttl: Period,
+    /// Whether a request with X-Explain: 1 is told, in Server-Timing and X-Explained, which instances were there and which
+    /// were asked: on or off
+    #[structopt(long = "explain", value_name = "on|off", default_value = "off")]
+    pub explain: Switch,
     /// A file that keeps the last list of instances, for a start while etcd is away
     #[structopt(long = "discovery.cache", value_name = "file", parse(from_os_str))]
     pub discovery_cache: Option<PathBuf>,

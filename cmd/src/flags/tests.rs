@@ -263,6 +263,17 @@ fn healthcheck_alone_asks_for_readiness_and_takes_no_value() {
 }
 
 #[test]
+fn explain_alone_is_on() {
+    for (given, on) in
+        [(&[][..], false), (&["-explain"], true), (&["-explain", "-threads=1"], true), (&["-explain=off"], false)]
+    {
+        assert_eq!(gateway(given).unwrap().explain.0, on, "{given:?}");
+    }
+    assert!(matches!(gateway(&["-explain", "on"]), Err(Exit::Usage(line)) if line.contains("unexpected argument on")));
+    assert!(matches!(gateway(&["-explain=perhaps"]), Err(Exit::Usage(line)) if line.starts_with("flag -explain: ")));
+}
+
+#[test]
 fn durations_are_gos() {
     let of = |text: &str| text.parse::<Period>().map(|period| period.0);
     assert_eq!(of("1m30s"), Ok(Duration::from_secs(90)));

@@ -14,6 +14,7 @@ mod commands;
 mod contract;
 mod discovery;
 mod effects;
+mod explain;
 mod lifecycle;
 mod load;
 mod monitoring;

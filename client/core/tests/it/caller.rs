@@ -13,6 +13,7 @@ use async_std::task;
 use client_core::{
     CallError, Caller, Config, Context, Directory, Kind, Method, Parts, Reply, Sent, Service,
     directory::{ServiceName, fixed::Fixed},
+    explain::{Next, Trail},
 };
 use proto::{
     feed::{FeedRecord, GetFeedsRequest, GetFeedsResponse, OkResponse, feed_server},
@@ -393,4 +394,42 @@ fn address_of_another_service_is_never_used() {
     for _ in 0..20 {
         assert_eq!(rig.who(), 1);
     }
+}
+
+#[test]
+fn a_call_is_written_down_for_who_asked() {
+    let rig = Rig::start(2, Config::default());
+    rig.fakes[0].set(Mode::Refuse(Code::Unavailable));
+    let trail = Trail::default();
+    assert!(trail.read().is_none());
+    let context = Context { explain: Some(trail.clone()), ..strict() };
+    let retried = (0..2)
+        .find_map(|_| {
+            assert_eq!(rig.read(&context).unwrap().degraded, None);
+            trail.read().filter(|call| call.attempts.len() == 2)
+        })
+        .expect("in turn, the bad instance is asked first");
+    assert_eq!(
+        (retried.path, retried.code, retried.degraded, retried.more),
+        ("/feed.Feed/GetFeeds", Code::Ok, None, 0)
+    );
+    let mut addrs: Vec<_> =
+        retried.candidates.iter().map(|one| (one.addr.to_string(), one.ready, one.breaker)).collect();
+    let mut listed: Vec<_> = rig.addrs.iter().map(|addr| (addr.clone(), true, "closed")).collect();
+    addrs.sort();
+    listed.sort();
+    assert_eq!(addrs, listed);
+    let attempts: Vec<_> = retried.attempts.iter().map(|one| (&*one.addr, one.code, one.next.as_str())).collect();
+    let expected = [(&*rig.addrs[0], Code::Unavailable, "retry"), (&*rig.addrs[1], Code::Ok, "answer")];
+    assert_eq!(attempts, expected);
+    assert!(retried.ended.is_some() && retried.left < Config::default().timeout && !retried.left.is_zero());
+    // The reserve of ten seconds, less the one that was just made.
+    assert_eq!(retried.retries_left, 99);
+
+    for fake in &rig.fakes {
+        fake.set(Mode::Refuse(Code::NotFound));
+    }
+    assert_eq!(rig.read(&context).unwrap_err().code, Code::NotFound);
+    let own = trail.read().unwrap();
+    assert_eq!((own.code, own.attempts.len(), own.attempts[0].next), (Code::NotFound, 1, Next::Answer));
 }
