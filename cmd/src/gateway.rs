@@ -3,15 +3,15 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use apigateway::{Clients, Options};
-use client_core::{Caller, Directory, Parts, directory::cache::Cache};
+use client_core::{Directory, Parts, directory::cache::Cache};
 use proto::shim::Shim;
-use serde_json::Value;
 
 use crate::{
     exit::Exit,
     flags::{self, GatewayFlags},
     http,
     lifecycle::{self, Process, listen, stopped},
+    live::{self, Live},
     service::end,
     takeover::{self, Kept},
 };
@@ -84,10 +84,7 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
         ..http::Limits::default()
     };
     let mut debug = process.debug_app(&flags.common);
-    debug.at("/instances").get(move |_| {
-        let body = instances(&callers);
-        async move { Ok(body) }
-    });
+    live::routes(&mut debug, Live { callers: callers.into(), metrics: metrics.clone(), started: process.started });
     let (replaced, is_replaced) = async_channel::bounded::<()>(1);
     let stop = process.stop.clone();
     let output = process.log.output().map_err(lifecycle::failed("cannot keep standard output"))?;
@@ -116,13 +113,4 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
     ::log::info!("apigateway drained: {drained:?}");
     process.finish().await;
     Ok(())
-}
-
-/// Every instance of every service, as the gateway sees it.
-fn instances(callers: &[(&'static str, Caller)]) -> Value {
-    callers
-        .iter()
-        .map(|(name, caller)| ((*name).to_owned(), caller.snapshot()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }

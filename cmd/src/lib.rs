@@ -5,7 +5,7 @@
 //!     \      |      /          |           (starts them)    (measures them)
 //!      service.rs          gateway.rs
 //!            \              /   \
-//!           lifecycle.rs         http.rs  takeover.rs     flags.rs  log.rs  exit.rs  healthcheck.rs
+//!           lifecycle.rs         http.rs  takeover.rs  live.rs     flags.rs  log.rs  exit.rs  healthcheck.rs
 //! ```
 //!
 //! Each `main` is a few lines; everything is here, so that it can be tested.
@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod healthcheck;
 pub mod http;
 pub mod lifecycle;
+mod live;
 pub mod load;
 pub mod log;
 pub mod service;

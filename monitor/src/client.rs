@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
@@ -10,19 +10,20 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 use crate::{
     CODES, code_index, code_name, names,
     slots::{Grid, OTHER, Words},
+    window::{End, Figures, Window},
 };
 
 /// Of one service's client package; a method is its number in the package's table. Cheap to clone.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// let monitor = monitor::Monitor::new("apigateway", "0.1.0");
 /// let client = monitor.client("feed", &["GetFeeds", "CreateFeed"]);
 /// client.attempt(0, 14);
 /// client.retry();
 /// client.attempt(0, 0);
-/// client.call(0, 0, Duration::from_millis(3));
+/// client.call(0, 0, Duration::from_millis(3), Instant::now());
 /// assert!(monitor.text().contains("rpc_client_retries_total{service=\"feed\"} 1"));
 /// ```
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ struct Client {
     ejected: IntGauge,
     ejections: Words,
     dials: Words,
+    window: Window,
 }
 
 impl Client {
@@ -63,14 +65,22 @@ impl Client {
 }
 
 impl ClientMetrics {
-    /// A call ended with this gRPC code, all its attempts and waits together.
-    pub fn call(&self, method: usize, code: i32, elapsed: Duration) {
+    /// A call ended just now with this gRPC code, all its attempts and waits together.
+    pub fn call(&self, method: usize, code: i32, elapsed: Duration, now: Instant) {
         let inner = &*self.inner;
         let row = inner.row(method);
         let resolve = || inner.durations.with_label_values(&inner.labels(row, code));
         if let Some(histogram) = inner.calls.get(row, code_index(code), resolve) {
             histogram.observe(elapsed.as_secs_f64());
         }
+        inner.window.record(elapsed, if is_failure(code) { End::Failed } else { End::Good }, now);
+    }
+
+    /// The calls of the last seconds. Failed are those that no service could answer or that broke in it; a NOT_FOUND is an
+    /// answer.
+    #[must_use]
+    pub fn figures(&self, now: Instant) -> Figures {
+        self.inner.window.read(now)
     }
 
     /// An attempt ended with this gRPC code.
@@ -86,6 +96,7 @@ impl ClientMetrics {
     /// An attempt after the first of its call is made.
     pub fn retry(&self) {
         self.inner.retries.inc();
+        self.inner.window.retried(Instant::now());
     }
 
     /// A retry is not made; reason: `budget`, `deadline`, `unsafe`, `attempts`, `upstream`, `pushback`.
@@ -98,6 +109,7 @@ impl ClientMetrics {
         if let Some(kinds) = self.inner.fallbacks.get(self.inner.row(method)) {
             kinds.get(kind).inc();
         }
+        self.inner.window.degraded(Instant::now());
     }
 
     /// A call is refused by the caller's own rate limit.
@@ -220,6 +232,7 @@ impl super::Monitor {
             ejected: state("ejected"),
             ejections: words(names::POOL_EJECTIONS, &[service], EJECTIONS),
             dials: words(names::POOL_DIALS, &[service], DIALS),
+            window: Window::new(Instant::now()),
             methods,
         };
         ClientMetrics { inner: Arc::new(inner) }
@@ -248,6 +261,12 @@ impl super::Monitor {
     }
 }
 
+/// Whether a call's code is the system's fault rather than an answer: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
+/// INTERNAL, UNAVAILABLE, DATA_LOSS, and what is no code.
+fn is_failure(code: i32) -> bool {
+    !matches!(code, 0 | 1 | 3 | 5..=7 | 9..=12 | 16)
+}
+
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -268,14 +287,28 @@ mod tests {
     fn calls_and_attempts_are_told_apart_by_method_and_code() {
         let monitor = Monitor::new("apigateway", "1");
         let client = monitor.client("feed", &["GetFeeds", "CreateFeed"]);
-        client.call(0, 0, Duration::from_millis(2));
-        client.call(1, 14, Duration::from_millis(2));
+        client.call(0, 0, Duration::from_millis(2), Instant::now());
+        client.call(1, 14, Duration::from_millis(2), Instant::now());
         client.attempt(1, 14);
         client.attempt(1, 14);
         let count = "rpc_client_duration_seconds_count";
         shows(&monitor, &format!("{count}{{code=\"OK\",method=\"GetFeeds\",service=\"feed\"}} 1"));
         shows(&monitor, &format!("{count}{{code=\"UNAVAILABLE\",method=\"CreateFeed\",service=\"feed\"}} 1"));
         shows(&monitor, "rpc_client_attempts_total{code=\"UNAVAILABLE\",method=\"CreateFeed\",service=\"feed\"} 2");
+    }
+
+    #[test]
+    fn answers_are_told_from_failures_in_the_last_seconds() {
+        let client = Monitor::new("apigateway", "1").client("feed", &["GetFeeds"]);
+        let now = Instant::now();
+        for code in 0..=16 {
+            client.call(0, code, Duration::from_millis(2), now);
+        }
+        client.retry();
+        client.fallback(0, "stale");
+        let figures = client.figures(now);
+        assert_eq!((figures.per_second, figures.failed), (17.0, 6.0 / 17.0));
+        assert_eq!((figures.degraded, figures.retried), (1.0 / 17.0, 1.0 / 17.0));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Handles of the HTTP side: rate, errors and duration by route, and the limits of the port.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge};
 
 use crate::{
     names,
     slots::{Grid, OTHER, Words},
+    window::{End, Figures, Window},
 };
 
 /// Of requests that match no route.
@@ -76,6 +80,7 @@ struct Inner {
     shed: Words,
     errors: Words,
     panics: IntCounter,
+    window: Window,
 }
 
 impl HttpMetrics {
@@ -95,6 +100,9 @@ impl HttpMetrics {
         if let Some(histogram) = inner.grid.get(row, method * (STATUSES.len() + 1) + code, resolve) {
             histogram.observe(seconds);
         }
+        let end = if status >= 500 { End::Failed } else { End::Good };
+        let elapsed = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        inner.window.record(elapsed, end, Instant::now());
     }
 
     /// Counts a request as being answered until the value is dropped.
@@ -107,6 +115,18 @@ impl HttpMetrics {
     #[must_use]
     pub fn in_flight_now(&self) -> i64 {
         self.inner.in_flight.get()
+    }
+
+    /// Connections open at this moment.
+    #[must_use]
+    pub fn connections_now(&self) -> i64 {
+        self.inner.connections.get()
+    }
+
+    /// The requests of the last seconds; failed are statuses from 500 on.
+    #[must_use]
+    pub fn figures(&self, now: Instant) -> Figures {
+        self.inner.window.read(now)
     }
 
     /// Counts a connection as open until the value is dropped.
@@ -167,6 +187,7 @@ impl super::Monitor {
             shed: Words::new(self.counter(names::HTTP_REQUESTS_SHED), &[], &["connections", "in_flight"]),
             errors: Words::new(self.counter(names::HTTP_CONNECTION_ERRORS), &[], ERRORS),
             panics: self.plain_counter(names::HTTP_PANICS),
+            window: Window::new(Instant::now()),
         };
         HttpMetrics { inner: Arc::new(inner) }
     }
@@ -216,7 +237,18 @@ mod tests {
         drop(first);
         assert!(monitor.text().contains("\nhttp_connections 1\n"));
         drop((second, connection));
-        assert_eq!(http.in_flight_now(), 0);
+        assert_eq!((http.in_flight_now(), http.connections_now()), (0, 0));
+    }
+
+    #[test]
+    fn what_failed_in_the_last_seconds_is_told_apart() {
+        let http = Monitor::new("apigateway", "1").http(&[ROUTE]);
+        for status in [200, 404, 499, 503] {
+            http.observe(ROUTE, "GET", status, 0.010);
+        }
+        let figures = http.figures(std::time::Instant::now());
+        assert_eq!((figures.per_second, figures.failed), (4.0, 0.25));
+        assert!(figures.p99_seconds.is_some_and(|time| (time / 0.010 - 1.0).abs() <= 0.25), "{figures:?}");
     }
 
     #[test]

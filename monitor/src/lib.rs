@@ -26,11 +26,13 @@ pub mod names;
 mod registry;
 mod rpc;
 mod slots;
+mod window;
 
 pub use client::{ClientMetrics, DiscoveryMetrics, RegistrationMetrics};
 pub use http::{Held, HttpMetrics};
 pub use registry::Monitor;
 pub use rpc::{RpcFuture, RpcLayer, RpcService};
+pub use window::{End, Figures, Window};
 
 /// The names of the gRPC status codes, by number: `CODES[5]` is `NOT_FOUND`.
 pub const CODES: [&str; 17] = [

@@ -103,6 +103,8 @@ pub struct Breaker {
     consecutive: u32,
     /// Times it opened since it was last closed for good.
     openings: u32,
+    /// Why it opened last.
+    reason: Option<Reason>,
     window: Window,
 }
 
@@ -110,7 +112,7 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(policy: Policy, now: Instant) -> Self {
-        Self { policy, state: State::Closed, consecutive: 0, openings: 0, window: Window::new(now) }
+        Self { policy, state: State::Closed, consecutive: 0, openings: 0, reason: None, window: Window::new(now) }
     }
 
     /// Asks to send a request.
@@ -175,6 +177,17 @@ impl Breaker {
         !matches!(self.state, State::Closed)
     }
 
+    /// Why the instance is out of rotation, and for how long until it gets its probe; `None` when it is not.
+    #[must_use]
+    pub fn ejection(&self, now: Instant) -> Option<(Reason, Duration)> {
+        let left = match self.state {
+            State::Closed => return None,
+            State::Open { until } => until.saturating_duration_since(now),
+            State::HalfOpen { .. } => Duration::ZERO,
+        };
+        self.reason.map(|reason| (reason, left))
+    }
+
     /// As it stands on the debug port.
     #[must_use]
     pub fn state(&self) -> &'static str {
@@ -197,6 +210,7 @@ impl Breaker {
     fn open(&mut self, reason: Reason, now: Instant, random: f64) -> Option<Reason> {
         let doubled = self.policy.open.saturating_mul(1 << self.openings.min(16)).min(self.policy.open_max);
         self.openings = self.openings.saturating_add(1);
+        self.reason = Some(reason);
         self.state = State::Open { until: now + doubled.mul_f64(0.5 + random.clamp(0.0, 1.0)) };
         Some(reason)
     }

@@ -35,7 +35,7 @@ use crate::{
     pool::{self, Picked, Pool},
     reply::{Degraded, Kind, Reply},
     retry::{self, Budget, Failed, Refusal, Situation},
-    snapshot,
+    snapshot::Snapshot,
 };
 
 /// Calls one service. Cheap to clone; the last clone takes the connections with it.
@@ -142,7 +142,8 @@ impl Caller {
             trail.end(own, degraded, call.deadline, &mut lock(&inner.budget));
         }
         let code = answer.as_ref().err().map_or(Code::Ok, |error| error.code);
-        inner.metrics.call(method, i32::from(code), started.elapsed());
+        let now = Instant::now();
+        inner.metrics.call(method, i32::from(code), now.saturating_duration_since(started), now);
         answer
     }
 
@@ -165,10 +166,11 @@ impl Caller {
         }
     }
 
-    /// Every instance with its state, for the debug port's `/instances`.
+    /// How it stands, with `most` instances at most, for the debug port.
     #[must_use]
-    pub fn snapshot(&self) -> serde_json::Value {
-        snapshot::of(&self.inner.pool)
+    pub fn snapshot(&self, most: usize) -> Snapshot {
+        let inner = &*self.inner;
+        Snapshot::of(&inner.pool, inner.watcher.as_ref(), inner.metrics.figures(Instant::now()), most)
     }
 }
 

@@ -13,13 +13,14 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use monitor::{End, Figures, Window};
 
 use crate::{
     balance::Latency,
@@ -31,8 +32,8 @@ use crate::{
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// As it is registered.
-    pub(crate) endpoint: Endpoint,
+    /// As it is registered now; the address never changes.
+    endpoint: ArcSwap<Endpoint>,
     /// The registered address, shared.
     pub(crate) addr: Addr,
     /// The connection, while there is one.
@@ -43,6 +44,8 @@ pub(crate) struct Instance {
     dialled: AtomicBool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
+    /// Its attempts of the last seconds.
+    window: Window,
 }
 
 #[derive(Debug)]
@@ -62,12 +65,25 @@ impl Instance {
     pub(crate) fn new(endpoint: Endpoint, now: Instant) -> Self {
         Self {
             addr: endpoint.addr.as_str().into(),
-            endpoint,
+            endpoint: ArcSwap::from_pointee(endpoint),
             link: ArcSwapOption::empty(),
             listed: AtomicBool::new(true),
             dialled: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
+            window: Window::new(now),
+        }
+    }
+
+    /// As it is registered.
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        self.endpoint.load_full()
+    }
+
+    /// Takes what the registry says of it now.
+    pub(crate) fn update(&self, endpoint: &Endpoint) {
+        if **self.endpoint.load() != *endpoint {
+            self.endpoint.store(Arc::new(endpoint.clone()));
         }
     }
 
@@ -123,9 +139,15 @@ impl Instance {
     /// Gives back a grant; tells why the breaker tripped, if it did.
     pub(crate) fn release(&self, grant: &Grant, verdict: Verdict, now: Instant) -> Option<Reason> {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let elapsed = now.saturating_duration_since(grant.started);
+        match verdict {
+            Verdict::Success => self.window.record(elapsed, End::Good, now),
+            Verdict::Failure => self.window.record(elapsed, End::Failed, now),
+            Verdict::Unknown => {}
+        }
         let mut health = self.health();
         if verdict != Verdict::Unknown {
-            health.latency.record(now.saturating_duration_since(grant.started), now);
+            health.latency.record(elapsed, now);
         }
         health.breaker.release(grant.permit, verdict, now, fastrand::f64())
     }
@@ -147,6 +169,16 @@ impl Instance {
     /// The state of the breaker, for the debug port.
     pub(crate) fn breaker(&self) -> &'static str {
         self.health().breaker.state()
+    }
+
+    /// Why the breaker keeps it out of rotation, and until its probe, for the debug port.
+    pub(crate) fn ejection(&self, now: Instant) -> Option<(Reason, Duration)> {
+        self.health().breaker.ejection(now)
+    }
+
+    /// Its attempts of the last seconds, for the debug port.
+    pub(crate) fn figures(&self, now: Instant) -> Figures {
+        self.window.read(now)
     }
 
     /// The expected latency, for the debug port.

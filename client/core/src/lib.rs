@@ -44,3 +44,4 @@ pub use context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID, RETRY_PUSHBACK};
 pub use error::{CallError, Sent};
 pub use parts::{Directory, Method, Parts, Service};
 pub use reply::{Degraded, Kind, Reply};
+pub use snapshot::{Health, InstanceSnapshot, Snapshot, State};

@@ -66,6 +66,8 @@ pub(crate) struct Pool {
     /// Once: somebody on it is connected, or everybody was dialled in vain, or nobody is on it.
     settled: AtomicBool,
     revision: AtomicI64,
+    /// When the registry last confirmed the list; never, for one from its file.
+    confirmed: Mutex<Option<Instant>>,
     dials: async_lock::Semaphore,
     /// Wakes the task that rebuilds `ready`; holding one message is enough.
     changed: async_channel::Sender<()>,
@@ -99,6 +101,7 @@ impl Pool {
             known: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             revision: AtomicI64::new(0),
+            confirmed: Mutex::default(),
             dials: async_lock::Semaphore::new(DIALS),
             changed,
         });
@@ -160,6 +163,11 @@ impl Pool {
     /// The revision of the last list.
     pub(crate) fn revision(&self) -> i64 {
         self.revision.load(Ordering::Relaxed)
+    }
+
+    /// When the registry last confirmed the list.
+    pub(crate) fn confirmed(&self) -> Option<Instant> {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// (listed or still connected, ready, out by their breakers)
@@ -239,8 +247,12 @@ impl Sink for Arc<Pool> {
     fn apply(&self, view: View) {
         let mut members = self.members();
         for (addr, member) in members.iter() {
-            let listed = view.endpoints.binary_search_by(|endpoint| endpoint.addr.as_str().cmp(addr)).is_ok();
-            member.instance.set_listed(listed);
+            let place = view.endpoints.binary_search_by(|endpoint| endpoint.addr.as_str().cmp(addr)).ok();
+            let endpoint = place.and_then(|place| view.endpoints.get(place));
+            member.instance.set_listed(endpoint.is_some());
+            if let Some(endpoint) = endpoint {
+                member.instance.update(endpoint);
+            }
         }
         for endpoint in view.endpoints.iter() {
             if !members.contains_key(&endpoint.addr) {
@@ -249,8 +261,15 @@ impl Sink for Arc<Pool> {
         }
         drop(members);
         self.revision.store(view.revision, Ordering::Relaxed);
+        if view.revision > 0 {
+            Sink::confirmed(self);
+        }
         self.known.store(true, Ordering::Release);
         self.rebuild();
+    }
+
+    fn confirmed(&self) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 

@@ -10,12 +10,14 @@
 )]
 
 mod bad_input;
+mod browser;
 mod commands;
 mod contract;
 mod discovery;
 mod effects;
 mod explain;
 mod lifecycle;
+mod live;
 mod load;
 mod monitoring;
 mod rig;

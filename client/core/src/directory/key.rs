@@ -62,6 +62,8 @@ pub struct Endpoint {
     pub version: Option<String>,
     /// As written by the instance; opaque.
     pub started_at: Option<String>,
+    /// The lease that its key stands under; not part of the value.
+    pub lease: Option<i64>,
 }
 
 /// Why a registry value is not an endpoint.
@@ -115,7 +117,7 @@ impl Endpoint {
     /// An endpoint of which only the address is known; the address is not checked ([`check_addr`] does).
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), weight: 1, zone: None, version: None, started_at: None }
+        Self { addr: addr.into(), weight: 1, zone: None, version: None, started_at: None, lease: None }
     }
 
     /// Reads a registry value: a bare address, or a JSON object with at least `addr`.
@@ -149,7 +151,7 @@ impl Endpoint {
 
 impl From<&Endpoint> for Record {
     fn from(endpoint: &Endpoint) -> Self {
-        let Endpoint { addr, weight, zone, version, started_at } = endpoint.clone();
+        let Endpoint { addr, weight, zone, version, started_at, lease: _ } = endpoint.clone();
         Self { addr, weight: (weight != 1).then_some(weight), zone, version, started_at }
     }
 }
@@ -167,7 +169,7 @@ impl TryFrom<Record> for Endpoint {
         check_label("zone", zone.as_deref())?;
         check_label("version", version.as_deref())?;
         check_label("started_at", started_at.as_deref())?;
-        Ok(Self { addr, weight, zone, version, started_at })
+        Ok(Self { addr, weight, zone, version, started_at, lease: None })
     }
 }
 
@@ -246,6 +248,7 @@ mod tests {
             zone: Some("a".into()),
             version: Some("0.1.0".into()),
             started_at: Some("2026-01-01T00:00:00Z".into()),
+            lease: None,
         }
     }
 
@@ -381,7 +384,8 @@ mod tests {
             };
             let (zone, version, started_at) = (label(), label(), label());
             let addr = format!("host-{}:{}", rng.u8(..), rng.u16(1..));
-            let endpoint = Endpoint { addr, weight: rng.u32(0..=MAX_WEIGHT), zone, version, started_at };
+            let weight = rng.u32(0..=MAX_WEIGHT);
+            let endpoint = Endpoint { addr, weight, zone, version, started_at, lease: None };
             assert_eq!(Endpoint::parse(endpoint.value().as_bytes()), Ok(endpoint), "seed {seed} round {round}");
         }
     }

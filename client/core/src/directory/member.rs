@@ -310,7 +310,7 @@ fn origin(header: Option<&ResponseHeader>) -> (u64, i64) {
 /// Values beyond what is accepted are cut, but not so short that they would pass.
 fn entry(kv: &etcd_client::KeyValue) -> Entry {
     let value = kv.value().get(..=MAX_VALUE_BYTES).unwrap_or(kv.value());
-    Entry { key: kv.key().to_vec(), value: value.to_vec(), mod_revision: kv.mod_revision() }
+    Entry { key: kv.key().to_vec(), value: value.to_vec(), mod_revision: kv.mod_revision(), lease: kv.lease() }
 }
 
 fn message(response: &WatchResponse) -> Message {

@@ -35,6 +35,8 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// The revision that wrote it.
     pub mod_revision: i64,
+    /// The lease it stands under; 0 is none.
+    pub lease: i64,
 }
 
 /// The answer to a full list.
@@ -275,12 +277,12 @@ impl Watch {
 
     /// Notes an entry down; a bad one is reported unless the same value was `seen` under its key.
     fn put(&mut self, entry: Entry, seen: Option<u64>) {
-        let Entry { key, value, mod_revision } = entry;
+        let Entry { key, value, mod_revision, lease } = entry;
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         let fingerprint = hasher.finish();
         let endpoint = match Endpoint::parse(&value) {
-            Ok(endpoint) => Some(endpoint),
+            Ok(endpoint) => Some(Endpoint { lease: Some(lease).filter(|lease| *lease != 0), ..endpoint }),
             Err(error) => {
                 if seen != Some(fingerprint) {
                     let key = String::from_utf8_lossy(&key).chars().take(300).collect();

@@ -11,7 +11,7 @@ use std::{
 
 use async_std::task;
 use client_core::{
-    CallError, Caller, Config, Context, Directory, Kind, Method, Parts, Reply, Sent, Service,
+    CallError, Caller, Config, Context, Directory, Health, Kind, Method, Parts, Reply, Sent, Service, State,
     directory::{ServiceName, fixed::Fixed},
     explain::{Next, Trail},
 };
@@ -152,9 +152,8 @@ impl Rig {
 
     fn wait_ready(&self, count: usize) {
         wait_for("instances ready", || {
-            let snapshot = self.caller.snapshot();
-            let instances = snapshot["instances"].as_array().unwrap();
-            instances.iter().filter(|instance| instance["ready"] == true).count() == count
+            let instances = self.caller.snapshot(usize::MAX).instances;
+            instances.iter().filter(|instance| instance.ready).count() == count
         });
     }
 
@@ -224,7 +223,7 @@ fn services_own_answer_is_given_as_it_is_and_opens_no_breaker() {
         assert_eq!((error.code, error.answered, error.message.as_str()), (Code::NotFound, true, "as told"));
     }
     assert_eq!(rig.fakes[0].calls(), 100);
-    assert_eq!(rig.caller.snapshot()["instances"][0]["breaker"], "closed");
+    assert_eq!(rig.caller.snapshot(1).instances[0].breaker, "closed");
 }
 
 #[test]
@@ -286,10 +285,9 @@ fn instances_own_word_that_the_time_is_over_is_retried_like_silence() {
     for _ in 0..20 {
         assert_eq!(rig.who(), 2);
     }
-    let snapshot = rig.caller.snapshot();
-    let breakers =
-        snapshot["instances"].as_array().unwrap().iter().map(|instance| instance["breaker"].as_str().unwrap());
-    assert_eq!(breakers.filter(|state| *state == "open").count(), 1, "{snapshot}");
+    let snapshot = rig.caller.snapshot(usize::MAX);
+    let open = snapshot.instances.iter().filter(|instance| instance.breaker == "open").count();
+    assert_eq!(open, 1, "{snapshot:?}");
 }
 
 #[test]
@@ -302,7 +300,7 @@ fn callers_deadline_bounds_the_whole_call() {
     assert_eq!(error.code, Code::DeadlineExceeded);
     assert!(started.elapsed() >= Duration::from_millis(100) && started.elapsed() < Duration::from_millis(400));
     // Less than a full attempt's time proves nothing about the instance.
-    assert_eq!(rig.caller.snapshot()["instances"][0]["breaker"], "closed");
+    assert_eq!(rig.caller.snapshot(1).instances[0].breaker, "closed");
 }
 
 #[test]
@@ -432,4 +430,25 @@ fn a_call_is_written_down_for_who_asked() {
     assert_eq!(rig.read(&context).unwrap_err().code, Code::NotFound);
     let own = trail.read().unwrap();
     assert_eq!((own.code, own.attempts.len(), own.attempts[0].next), (Code::NotFound, 1, Next::Answer));
+}
+
+#[test]
+fn a_snapshot_tells_who_is_in_trouble_and_why() {
+    let rig = Rig::start(3, Config::default());
+    rig.fakes[1].set(Mode::Refuse(Code::Unavailable));
+    for _ in 0..60 {
+        rig.who();
+    }
+    let snapshot = rig.caller.snapshot(usize::MAX);
+    assert_eq!((snapshot.health, snapshot.more, snapshot.instances.len()), (Health::Retrying, 0, 3), "{snapshot:?}");
+    assert!(snapshot.calls.per_second > 0.0 && snapshot.calls.failed == 0.0, "{snapshot:?}");
+    let bad = snapshot.instances.iter().find(|instance| instance.addr == rig.addrs[1]).unwrap();
+    assert_eq!((bad.state, bad.breaker, bad.ejected_because), (State::Ejected, "open", Some("consecutive")), "{bad:?}");
+    assert!(bad.calls.failed == 1.0 && bad.probe_in_seconds.is_some(), "{bad:?}");
+    let good = snapshot.instances.iter().find(|instance| instance.addr == rig.addrs[0]).unwrap();
+    assert_eq!((good.state, good.calls.failed, good.ejected_because), (State::Serving, 0.0, None), "{good:?}");
+    assert!(good.calls.per_second > 0.0 && good.calls.p99_seconds.is_some(), "{good:?}");
+    // Of many, those in trouble are shown.
+    let one = rig.caller.snapshot(1);
+    assert_eq!((one.instances[0].addr.as_str(), one.more), (rig.addrs[1].as_str(), 2));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn entry(key: &str, value: &str, mod_revision: i64) -> Entry {
-    Entry { key: key.into(), value: value.into(), mod_revision }
+    Entry { key: key.into(), value: value.into(), mod_revision, lease: 0 }
 }
 
 fn put(key: &str, value: &str, mod_revision: i64) -> Message {
@@ -45,6 +45,16 @@ fn first_list_is_given_out_even_when_empty_and_an_equal_one_is_not() {
     watch.listed(listing(9, vec![]));
     assert_eq!(watch.take_view(), None);
     assert_eq!(watch.revision(), 9);
+}
+
+#[test]
+fn a_key_that_is_put_back_under_another_lease_is_given_out_with_it() {
+    let leased = |lease, mod_revision| Entry { lease, ..entry("/a", "a:1", mod_revision) };
+    let mut watch = listed(5, vec![leased(7, 2)]);
+    watch.message(changed(vec![Change::Put(leased(7, 6))], 6));
+    assert_eq!(watch.take_view(), None);
+    watch.message(changed(vec![Change::Put(leased(8, 7))], 7));
+    assert_eq!(watch.take_view().unwrap().endpoints[0].lease, Some(8));
 }
 
 #[test]
@@ -198,7 +208,7 @@ impl Registry {
 
     fn put(&mut self, key: Vec<u8>, value: String) -> Change {
         self.keys.insert(key.clone(), (value.clone().into_bytes(), self.revision));
-        Change::Put(Entry { key, value: value.into_bytes(), mod_revision: self.revision })
+        Change::Put(Entry { key, value: value.into_bytes(), mod_revision: self.revision, lease: 0 })
     }
 
     fn list(&self) -> Listing {
@@ -206,6 +216,7 @@ impl Registry {
             key: key.clone(),
             value: value.clone(),
             mod_revision: *mod_revision,
+            lease: 0,
         };
         let entries = self.keys.iter().map(entry).collect();
         Listing { cluster_id: self.cluster_id, revision: self.revision, entries, left_out: 0 }

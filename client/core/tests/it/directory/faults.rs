@@ -154,7 +154,10 @@ fn cluster_that_loses_its_leader_loses_no_instance() {
     let before = renewals(&fourth);
     eventually(SOON, "five renewals", || (renewals(&fourth) >= before + 5.0).then_some(()));
     eventually(SOON, "all registered", || instances.iter().all(|i| i.registrar.is_registered()).then_some(()));
-    assert_eq!(watched.views.all(), [vec!["h:1", "h:2", "h:3"], vec!["h:1", "h:2", "h:3", "h:4"]]);
+    // Who had to take another lease stands in a further list, of the same instances.
+    let mut views = watched.views.all();
+    views.dedup();
+    assert_eq!(views, [vec!["h:1", "h:2", "h:3"], vec!["h:1", "h:2", "h:3", "h:4"]]);
     cluster[leader].restart();
     watched.views.wait_for(SOON, &["h:1", "h:2", "h:3", "h:4"]);
 }
