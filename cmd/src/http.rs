@@ -98,7 +98,8 @@ where
 {
     let listener = TcpListener::from(listener);
     let mut shutdown = pin!(shutdown);
-    let mut failures = Failures::default();
+    // The debug port is served without metrics: it has the public port's descriptors, and that one tells of their end.
+    let mut failures = Failures { quiet: shared.is_quiet(), ..Failures::default() };
     loop {
         let mut accept = pin!(listener.accept());
         let accepted = poll_fn(|context| match shutdown.as_mut().poll(context) {
@@ -157,6 +158,7 @@ async fn refuse(mut stream: TcpStream) {
 /// second.
 #[derive(Debug, Default)]
 struct Failures {
+    quiet: bool,
     pause: Option<Duration>,
     told: Option<Instant>,
 }
@@ -173,7 +175,7 @@ impl Failures {
         if matches!(error.kind(), std_io::ErrorKind::ConnectionAborted | std_io::ErrorKind::ConnectionReset) {
             return Duration::ZERO; // that one connection's fault, not ours
         }
-        if self.told.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(1)) {
+        if !self.quiet && self.told.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(1)) {
             log::warn!("cannot accept connections: {error}");
             self.told = Some(now);
         }

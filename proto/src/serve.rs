@@ -7,7 +7,13 @@
 //!   drain: stop accepting, GOAWAY on every connection, finish what runs; after the hard limit, drop it
 //! ```
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2};
@@ -137,12 +143,13 @@ where
     let (draining, drain) = watch::channel(());
     let permits = Arc::new(Semaphore::new(limits.connections));
     let mut connections = tokio::task::JoinSet::new();
+    let mut told = None;
     let limit = loop {
         // Reap what ended, so that the set does not grow with every connection ever made.
         while connections.try_join_next().is_some() {}
         let stream = tokio::select! {
             limit = &mut stopped => break limit.unwrap_or(Duration::ZERO),
-            stream = next(&listener, &permits) => stream,
+            stream = next(&listener, &permits, &mut told) => stream,
         };
         let Some((stream, permit)) = stream else { continue };
         let (watcher, service, limits, drain) = (graceful.watcher(), service.clone(), limits.clone(), drain.clone());
@@ -160,10 +167,12 @@ where
     }
 }
 
-/// One accepted connection with its place under the cap; `None` after a failure that was waited out.
+/// One accepted connection with its place under the cap; `None` after a failure that was waited out, and told of if that
+/// was not done within the last second.
 async fn next(
     listener: &tokio::net::TcpListener,
     permits: &Arc<Semaphore>,
+    told: &mut Option<Instant>,
 ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
@@ -173,7 +182,10 @@ async fn next(
         }
         Err(error) => {
             // Out of descriptors, as a rule: accepting again at once would spin.
-            log::warn!("cannot accept: {error}");
+            if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+                log::warn!("cannot accept connections: {error}");
+                *told = Some(Instant::now());
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

@@ -52,6 +52,11 @@ impl<S> Shared<S> {
         Self { app, limits, metrics, registry, codec, _alive: alive }
     }
 
+    /// Whether nothing is told of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.metrics.is_none()
+    }
+
     pub(super) fn shed(&self, reason: &'static str) {
         if let Some(metrics) = &self.metrics {
             metrics.shed(reason);

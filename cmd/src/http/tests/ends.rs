@@ -145,6 +145,9 @@ fn accepting_pauses_longer_with_each_failure_and_tells_once_a_second() {
     assert_eq!(failures.told, Some(later));
     failures.over();
     assert_eq!(failures.next(&error, later).as_millis(), 10);
+    let mut quiet = crate::http::Failures { quiet: true, ..Default::default() };
+    assert_eq!(quiet.next(&error, now).as_millis(), 10);
+    assert_eq!(quiet.told, None, "the debug port leaves that to the public one");
     let aborted = std::io::Error::from(std::io::ErrorKind::ConnectionAborted);
     assert!(failures.next(&aborted, later).is_zero());
 }
