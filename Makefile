@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit prove deny dist e2e needs test-needs e2e-needs
+.PHONY: run build test fmt unused clippy doc unit faults prove deny dist e2e needs test-needs prove-needs e2e-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -13,7 +13,7 @@ build: needs
 	$(CARGO) build --release --locked
 
 # Every check, in the order of what fails fastest.
-test: test-needs fmt unused clippy doc unit deny
+test: test-needs fmt unused clippy doc unit faults deny
 	@echo "make test: all checks passed"
 
 fmt:
@@ -31,8 +31,12 @@ doc:
 unit:
 	$(CARGO) test --workspace --locked
 
-# Every fault of the fault suite, under load; the report is in target/prove/.
-prove: test-needs
+# The faults that matter most, each as short as makes sense: after the other tests, not beside them. Built as they were.
+faults:
+	$(CARGO) test --workspace --locked --test prove
+
+# Every fault, in its full length and of the release build, in about 35 minutes; the report is in target/prove/.
+prove: test-needs prove-needs
 	$(CARGO) test --release --locked -p cmd --test prove -- all
 
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
@@ -70,6 +74,12 @@ test-needs: needs
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL)
 	@$(MAKE) --no-print-directory target/venv/.made
+
+# What only `make prove` uses.
+prove-needs:
+	@missing=""; \
+	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	$(INSTALL)
 
 # What only `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
 e2e-needs:

@@ -65,3 +65,27 @@ names! {
 /// Bucket bounds of every duration, in seconds: 0.5 ms to 10 s.
 pub const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_names_the_figures_of_every_mechanism_and_only_metrics_that_exist() {
+        const FAMILIES: [&str; 7] = ["http_", "rpc_", "pool_", "discovery_", "registration_", "log_", "trace_"];
+        let manual = include_str!("../../docs/operations.md");
+        let words = manual.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+        let named: Vec<_> = words.filter(|word| FAMILIES.iter().any(|family| word.starts_with(family))).collect();
+        for word in &named {
+            assert!(
+                ALL.iter().any(|metric| metric.name == word.trim_end_matches("_count")),
+                "docs/operations.md names {word}"
+            );
+        }
+        // Not asked about a mechanism: what the spans' collector took, and the revision.
+        let told = ALL.iter().filter(|metric| FAMILIES.iter().any(|family| metric.name.starts_with(family)));
+        for metric in told.filter(|metric| ![TRACE_SPANS_SENT.name, DISCOVERY_REVISION.name].contains(&metric.name)) {
+            assert!(named.contains(&metric.name), "docs/operations.md does not name {}", metric.name);
+        }
+    }
+}

@@ -197,6 +197,14 @@ impl Etcd {
 
     /// The same with something on its standard input, as `txn` takes it.
     pub fn ctl_with_input(&self, args: &[&str], input: &str) -> String {
+        self.try_ctl(args, input).unwrap_or_else(|said| panic!("etcdctl {args:?}: {said}"))
+    }
+
+    /// The same for what etcd may refuse.
+    ///
+    /// # Errors
+    /// What etcdctl said when it failed.
+    pub fn try_ctl(&self, args: &[&str], input: &str) -> Result<String, String> {
         let mut child = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints={}", self.endpoint()))
@@ -212,8 +220,7 @@ impl Etcd {
         let output = child.wait_with_output().unwrap_or_else(|error| panic!("etcdctl {args:?}: {error}"));
         assert!(written.is_ok() || !output.status.success(), "etcdctl {args:?} did not read its input");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "etcdctl {args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        if output.status.success() { Ok(text) } else { Err(text + &String::from_utf8_lossy(&output.stderr)) }
     }
 
     /// The keys that begin with `prefix`.

@@ -28,7 +28,7 @@ pub(crate) enum Class {
     /// 200, and marked; `stale` or `default`.
     Degraded(String),
     /// A write answered 503 or 504, with what it says of itself.
-    Refused(String),
+    Refused(u16, String),
     /// Anything else.
     Failed(String),
 }
@@ -161,7 +161,9 @@ impl Shared {
                 self.acknowledged.lock().unwrap().push(i64::try_from(number).unwrap() + 1);
                 Class::Good
             }
-            503 | 504 => Class::Refused(answer.json()["detail"].as_str().unwrap_or_default().to_owned()),
+            status @ (503 | 504) => {
+                Class::Refused(status, answer.json()["detail"].as_str().unwrap_or_default().to_owned())
+            }
             status => Class::Failed(status.to_string()),
         }
     }

@@ -18,7 +18,7 @@ mod rig;
 mod rows;
 mod scene;
 
-use std::{env, os::unix::process::CommandExt as _, process::Command};
+use std::{env, os::unix::process::CommandExt as _, process::Command, time::Instant};
 
 use report::{Check, Outcome, Report};
 
@@ -34,18 +34,21 @@ fn main() {
     let rows = rows::all().into_iter().filter(|row| {
         if asked.is_empty() { row.subset } else { all || asked.iter().any(|arg| row.name.starts_with(arg)) }
     });
-    let mut report = Report::new();
+    let mut report = Report::new(&asked);
     for row in rows {
         println!("prove: {} ...", row.name);
         let length = rows::Length { whole: !asked.is_empty() };
+        let started = Instant::now();
         // What was waited for in vain is a failed row, and the next one is done all the same.
         let outcome = std::panic::catch_unwind(|| (row.run)(&length)).unwrap_or_else(|panic| {
-            let words = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            Outcome { checks: vec![Check::new("it ran to its end", false, words)], ..Outcome::default() }
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+            let check = Check::new("it ran to its end", false, words.unwrap_or_default());
+            Outcome { checks: vec![check], ..Outcome::default() }
         });
-        report.add(&row, outcome);
+        report.add(row, started.elapsed(), outcome);
     }
-    report.write();
+    println!("prove: report in target/prove/report.md");
     println!("{}", report.closing());
     #[allow(clippy::disallowed_methods)] // a test program ends with its verdict
     std::process::exit(i32::from(!report.passed()));
@@ -54,9 +57,16 @@ fn main() {
 /// Runs this program again in a network namespace of its own; does not return.
 fn enter() -> ! {
     let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    let mut command = Command::new("unshare");
-    command.args(if root { ["-n"].as_slice() } else { ["-n", "-r"].as_slice() });
+    // Some systems keep user namespaces to themselves; there it is asked of sudo, without a password.
+    let mine = || Command::new("unshare").args(["-n", "-r", "true"]).status().is_ok_and(|status| status.success());
+    let words: &[&str] = match root {
+        true => &["unshare", "-n"],
+        false if mine() => &["unshare", "-n", "-r"],
+        false => &["sudo", "-n", "-E", "unshare", "-n"],
+    };
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["env", &format!("{INSIDE}=1")]);
     command.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-    command.arg(env::current_exe().unwrap()).args(env::args().skip(1)).env(INSIDE, "1");
+    command.arg(env::current_exe().unwrap()).args(env::args().skip(1));
     panic!("unshare (util-linux), ip (iproute2): {}", command.exec());
 }

@@ -10,6 +10,7 @@ use crate::{
     load::{Class, Load, READERS, Record, WRITER},
     report::{Check, Outcome, Window},
     rig::{Http, Process, free_port, get, wait_for},
+    rows::Length,
 };
 
 /// Instances of each service.
@@ -25,6 +26,8 @@ pub(crate) struct Scene {
     pub(crate) store: String,
     /// Not SQLite: a process that is stopped in the middle of a commit keeps the others from the file.
     _postgres: Postgres,
+    /// How long the load goes on before and after a fault.
+    calm: Duration,
 }
 
 /// One service's process, and how it was started.
@@ -54,12 +57,12 @@ fn refs(args: &[String]) -> Vec<&str> {
 }
 
 impl Scene {
-    pub(crate) fn start(gateway: &[&str]) -> Self {
-        Self::start_on(vec![Etcd::start()], gateway)
+    pub(crate) fn start(length: &Length, gateway: &[&str]) -> Self {
+        Self::start_on(length, vec![Etcd::start()], gateway)
     }
 
     /// The first feed listens on 127.0.0.3, so that packets to and from it can be told from all others.
-    pub(crate) fn start_on(etcd: Vec<Etcd>, gateway: &[&str]) -> Self {
+    pub(crate) fn start_on(length: &Length, etcd: Vec<Etcd>, gateway: &[&str]) -> Self {
         let postgres = Postgres::start();
         let StoreUrl::Postgres(store) = postgres.database("app") else { panic!("a database has a URL") };
         let endpoints: Vec<_> = etcd.iter().map(Etcd::endpoint).collect();
@@ -75,7 +78,8 @@ impl Scene {
         }
         let args: Vec<&str> = [registry.as_str()].into_iter().chain(gateway.iter().copied()).collect();
         let gateway = Process::start("apigateway", &args).ready();
-        let scene = Self { etcd, gateway, services, store: store.to_string(), _postgres: postgres };
+        let scene =
+            Self { etcd, gateway, services, store: store.to_string(), _postgres: postgres, calm: length.of(5, 2) };
         for name in ["feed", "profile", "topic"] {
             scene.in_rotation(name, EACH);
         }
@@ -125,14 +129,22 @@ impl Scene {
         self.services.iter().all(|one| keys.iter().any(|key| key.ends_with(&format!("/{}", one.addr))))
     }
 
+    /// How often the gateway has an address among a service's instances.
+    pub(crate) fn count_of(&self, service: &str, addr: &str) -> usize {
+        let instances = get(self.gateway.debug, "/instances").unwrap().json()[service]["instances"].clone();
+        instances.as_array().unwrap().iter().filter(|one| one["addr"] == addr).count()
+    }
+
+    /// The sum of the gateway's metrics that begin with `series` and hold `label`.
+    pub(crate) fn gateway_sum(&self, series: &str, label: &str) -> f64 {
+        let text = get(self.gateway.debug, "/metrics").unwrap().text();
+        let lines = text.lines().filter(|line| line.starts_with(series) && line.contains(label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// Calls of the gateway to services, and attempts made for them.
     fn attempts(&self) -> (f64, f64) {
-        let text = get(self.gateway.debug, "/metrics").unwrap().text();
-        let sum = |name: &str| {
-            let lines = text.lines().filter(|line| line.starts_with(name));
-            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-        };
-        (sum("rpc_client_duration_seconds_count{"), sum("rpc_client_attempts_total{"))
+        (self.gateway_sum("rpc_client_duration_seconds_count{", ""), self.gateway_sum("rpc_client_attempts_total{", ""))
     }
 
     /// Runs the load, before, during and after `fault`, which tells what it saw; then looks for what was acknowledged.
@@ -140,11 +152,11 @@ impl Scene {
         let load = Load::start(self.gateway.port);
         wait(Duration::from_secs(1));
         let (first, calls) = (load.now(), self.attempts());
-        wait(Duration::from_secs(4));
+        wait(self.calm);
         let struck = load.now();
         let seen = fault(&mut self, &load);
         let over = load.now();
-        wait(Duration::from_secs(4));
+        wait(self.calm);
         let (end, after) = (load.now(), self.attempts());
         let (records, acknowledged) = load.stop();
         let window = |from, to| Window::of(&records, from, to);
@@ -153,7 +165,7 @@ impl Scene {
             during: window(struck, over),
             after: window(over, end),
             heal: seen.heal,
-            amplification: (after.1 - calls.1) / (after.0 - calls.0).max(1.0),
+            amplification: Some((after.1 - calls.1) / (after.0 - calls.0).max(1.0)),
             checks: seen.checks,
             failures: failures(&records),
         };
@@ -238,16 +250,23 @@ impl Seen {
 
     /// Writes were acknowledged, or refused with the words that they may have happened, or did not.
     pub(crate) fn honest_writes(self) -> Self {
-        self.later(|records, _| {
+        self.refused_writes(&[503, 504], &["may have happened", "did not happen"])
+    }
+
+    /// Writes were acknowledged, or refused with one of these statuses and some of these words.
+    pub(crate) fn refused_writes(self, statuses: &'static [u16], words: &'static [&'static str]) -> Self {
+        self.later(move |records, _| {
             let honest = |class: &Class| match class {
                 Class::Good => true,
-                Class::Refused(detail) => detail.contains("may have happened") || detail.contains("did not happen"),
+                Class::Refused(status, detail) => {
+                    statuses.contains(status) && words.iter().any(|words| detail.contains(words))
+                }
                 Class::Degraded(_) | Class::Failed(_) => false,
             };
             let wrong = records.iter().filter(|record| record.write && !honest(&record.class)).count();
-            let refused = records.iter().filter(|record| matches!(record.class, Class::Refused(_))).count();
-            let measured = format!("{refused} refused, {wrong} without a word");
-            Check::new("refused writes say whether they may have happened", wrong == 0, measured)
+            let refused = records.iter().filter(|record| matches!(record.class, Class::Refused(..))).count();
+            let what = format!("writes not acknowledged are {statuses:?} and say: {}", words.join(", or: "));
+            Check::new(&what, wrong == 0, format!("{refused} so, {wrong} otherwise"))
         })
     }
 }
@@ -259,7 +278,7 @@ fn failures(records: &[Record]) -> std::collections::BTreeMap<String, usize> {
         let text = match what {
             Class::Good => continue,
             Class::Degraded(how) => format!("{kind}: degraded, {how}"),
-            Class::Refused(detail) => format!("{kind}: {detail}"),
+            Class::Refused(status, detail) => format!("{kind}: {status}, {detail}"),
             Class::Failed(how) => format!("{kind}: {how}"),
         };
         *failures.entry(text).or_default() += 1;

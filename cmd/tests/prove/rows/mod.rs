@@ -3,6 +3,7 @@
 mod answers;
 mod chaos;
 mod clients;
+mod fake;
 mod gateway;
 mod instances;
 mod network;
@@ -20,7 +21,7 @@ pub(crate) struct Length {
 }
 
 impl Length {
-    fn of(self, whole: u64, short: u64) -> Duration {
+    pub(crate) fn of(self, whole: u64, short: u64) -> Duration {
         Duration::from_secs(if self.whole { whole } else { short })
     }
 }
@@ -40,30 +41,58 @@ const fn row(name: &'static str, about: &'static str, subset: bool, run: fn(&Len
 
 pub(crate) fn all() -> Vec<Row> {
     vec![
-        row("kill", "kill -9 one of three feeds", true, instances::killed),
-        row("rolling", "SIGTERM and restart each instance of each service in turn, twice", true, instances::rolling),
-        row("stopped", "SIGSTOP one feed, then SIGCONT", true, instances::stopped),
-        row("gone", "all feeds gone, then one back", true, instances::gone),
-        row("drop", "packets from and to one feed dropped", false, network::dropped),
-        row("slow-network", "100 ms +- 50 ms each way and 5 % loss to one of four feeds, p2c", false, network::slow),
+        row("kill", "one of three feeds is killed (kill -9)", true, instances::killed),
+        row("rolling", "each instance of each service is stopped and started in turn, twice", true, instances::rolling),
+        row("frozen", "one feed is frozen for 20 s (SIGSTOP, SIGCONT)", true, instances::stopped),
+        row("gone", "all feeds are gone, then one is back", true, instances::gone),
+        row("drop", "all packets from and to one feed are lost for 20 s", false, network::dropped),
+        row("one-way", "all packets from one feed are lost for 20 s, not those to it", false, network::one_way),
+        row("reset", "all connections to one feed are reset for 20 s", false, network::reset),
+        row(
+            "slow-network",
+            "one of four feeds is 100 ms +- 50 ms away each way, 5 % of its packets are lost; p2c",
+            false,
+            network::slow,
+        ),
         row("one-unavailable", "one of four feeds answers UNAVAILABLE at once", true, answers::one_unavailable),
+        row("half-wrong", "one of four feeds answers every second call UNAVAILABLE", false, answers::half_wrong),
+        row("too-slow", "one of four feeds takes 400 ms for each answer", false, answers::too_slow),
+        row("two-unavailable", "two of four feeds answer UNAVAILABLE at once", false, answers::two_wrong),
         row("all-unavailable", "every feed answers UNAVAILABLE", true, answers::all_unavailable),
-        row("deadline", "a feed that takes 5 s, a deadline of 100 ms, two hops", true, answers::deadline),
-        row("etcd-kill", "etcd kill -9, restarted with its data", true, registry::killed),
-        row("etcd-wipe", "etcd wiped and restarted empty", true, registry::wiped),
-        row("etcd-leader", "3-member etcd: kill the leader", false, registry::leader),
-        row("etcd-member", "3-member etcd: one cut off from the others", false, registry::member_cut),
-        row("compacted", "etcd compacted while a gateway is cut off from it", true, registry::compacted),
-        row("lease", "lease revoked by hand; key deleted by hand under a live lease", true, registry::revoked),
-        row("keys", "a key for another service's address; nonsense keys; 10,000 keys", false, registry::strange_keys),
-        row("slow-clients", "slow heads, idle keep-alives, clients that never read", false, clients::slow),
-        row("gateway-stop", "SIGTERM to the gateway under keep-alive load, another beside it", true, gateway::stopped),
-        row("takeover", "SIGUSR2: a new gateway takes over the listening socket", true, gateway::replaced),
-        row("descriptors", "a gateway with 128 descriptors and 500 connections", false, clients::descriptors),
-        row("overload", "three times as many requests as the gateway may answer", true, answers::overload),
-        row("log-sinks", "standard output closed, full, or read by a stopped reader", false, gateway::log_sinks),
-        row("clock", "a gateway's and a feed's clocks moved by an hour either way", false, gateway::clock),
-        row("start-orders", "processes started in random orders, etcd among them", true, gateway::start_orders),
-        row("chaos", "a random pair of faults every 15 s", false, chaos::random_pairs),
+        row("deadline", "a feed takes 5 s and its caller's caller gave 100 ms", true, answers::deadline),
+        row("etcd-kill", "etcd is killed and away for 60 s, then back with its data", true, registry::killed),
+        row("etcd-wipe", "etcd is back without its data", true, registry::wiped),
+        row("etcd-full", "etcd has no space for another key", false, registry::full),
+        row("etcd-leader", "of an etcd of three the leader is killed", false, registry::leader),
+        row(
+            "etcd-member",
+            "of an etcd of three the member in use is cut off from the others",
+            false,
+            registry::member_cut,
+        ),
+        row("etcd-quorum", "of an etcd of three two are away for 60 s", false, registry::quorum_lost),
+        row("compacted", "etcd is compacted while a gateway is cut off from it", true, registry::compacted),
+        row("lease", "all leases are revoked by hand; a key is deleted under a live lease", true, registry::revoked),
+        row("cold-start", "a gateway starts while etcd is down", true, registry::cold_start),
+        row(
+            "keys",
+            "a topic moves in at a dead feed's address; keys lie; 10,000 keys come",
+            false,
+            registry::strange_keys,
+        ),
+        row("slow-clients", "2,000 clients send a byte at a time, 2,000 idle, 50 never read", false, clients::slow),
+        row("gateway-stop", "a gateway is stopped under load, another beside it", true, gateway::stopped),
+        row(
+            "takeover",
+            "a gateway is replaced by SIGUSR2, first by programs that cannot start",
+            true,
+            gateway::replaced,
+        ),
+        row("descriptors", "a gateway with 128 descriptors gets 500 connections", false, clients::descriptors),
+        row("overload", "three times as many requests come as can be answered, for 20 s", true, answers::overload),
+        row("log-sinks", "standard output is closed, full, or read by a stopped reader", false, gateway::log_sinks),
+        row("clock", "a gateway's and a feed's clocks jump by an hour either way", false, gateway::clock),
+        row("start-orders", "all start in random orders, etcd among them", true, gateway::start_orders),
+        row("chaos", "two faults at random every 15 s for 10 minutes", false, chaos::random_pairs),
     ]
 }

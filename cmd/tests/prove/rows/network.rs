@@ -27,9 +27,21 @@ pub(super) fn run(line: &str) {
 }
 
 pub(super) fn dropped(length: &Length) -> Outcome {
+    unreachable(length, &["INPUT -d 127.0.0.3 -j DROP", "INPUT -s 127.0.0.3 -j DROP"])
+}
+
+pub(super) fn one_way(length: &Length) -> Outcome {
+    unreachable(length, &["INPUT -s 127.0.0.3 -j DROP"])
+}
+
+pub(super) fn reset(length: &Length) -> Outcome {
+    unreachable(length, &["INPUT -p tcp -d 127.0.0.3 -j REJECT --reject-with tcp-reset"])
+}
+
+/// The first feed's packets meet these rules for a while.
+fn unreachable(length: &Length, rules: &'static [&'static str]) -> Outcome {
     let still = length.of(20, 6);
-    Scene::start(&[]).under_load(move |scene, load| {
-        let rules = ["INPUT -d 127.0.0.3 -j DROP", "INPUT -s 127.0.0.3 -j DROP"];
+    Scene::start(length, &[]).under_load(move |scene, load| {
         rules.iter().for_each(|rule| run(&format!("iptables -A {rule}")));
         let struck = load.now();
         wait(still);
@@ -37,9 +49,10 @@ pub(super) fn dropped(length: &Length) -> Outcome {
         let healed = Instant::now();
         rules.iter().for_each(|rule| run(&format!("iptables -D {rule}")));
         scene.in_rotation("feed", EACH);
+        let healed = healed.elapsed();
         Seen::default()
-            .healed(healed.elapsed())
-            .within("back in rotation", healed.elapsed(), Duration::from_secs(10))
+            .healed(healed)
+            .within("back in rotation", healed, Duration::from_secs(10))
             .later(settled(struck, over))
             .no_failed_reads()
             .honest_writes()
@@ -98,7 +111,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, slow: Arc<AtomicBool>) {
 
 pub(super) fn slow(length: &Length) -> Outcome {
     let still = length.of(20, 6);
-    Scene::start(&["-client.balance=p2c"]).under_load(move |scene, _| {
+    Scene::start(length, &["-client.balance=p2c"]).under_load(move |scene, _| {
         // One more feed, reached by way of a slow network only.
         let (etcd, store) = (format!("-etcd.addr={}", scene.etcd[0].endpoint()), format!("-store.url={}", scene.store));
         let port = free_port();
