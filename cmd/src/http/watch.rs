@@ -74,6 +74,9 @@ pub(super) struct Watched {
 
 const NEVER: u64 = u64::MAX;
 
+/// Connections that are ended before others get their turn.
+const ENDS_AT_ONCE: usize = 32;
+
 impl Watched {
     fn new(clock: Arc<Clock>) -> Self {
         let deadline = AtomicU64::new(clock.after(clock.header));
@@ -301,10 +304,16 @@ impl Registry {
             last = Instant::now();
             let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).min(4 * self.clock.tick);
             let now = self.clock.now.fetch_add(passed, Ordering::Relaxed) + passed;
-            for watched in lock(&self.connections).open.values() {
-                if let Some(verdict) = watched.overdue(now) {
-                    watched.judge(verdict);
+            let late = |watched: &&Arc<Watched>| watched.overdue(now).is_some();
+            let overdue: Vec<_> = lock(&self.connections).open.values().filter(late).cloned().collect();
+            // Those who came together are late together; others' requests are answered between their ends.
+            for some in overdue.chunks(ENDS_AT_ONCE) {
+                for watched in some {
+                    if let Some(verdict) = watched.overdue(now) {
+                        watched.judge(verdict);
+                    }
                 }
+                futures_lite::future::yield_now().await;
             }
         }
     }

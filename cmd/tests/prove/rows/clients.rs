@@ -54,10 +54,13 @@ pub(super) fn slow(length: &Length) -> Outcome {
             streams.is_empty().then(|| begun.elapsed())
         };
         while begun.elapsed() < WRITE * 2 && (heads_cut.is_none() || idle_cut.is_none() || deaf_cut.is_none()) {
-            // Another byte of each head each half second.
-            let byte = head.next().unwrap_or(b"a");
-            heads.iter_mut().for_each(|stream| drop(stream.write(byte)));
-            wait(Duration::from_millis(500));
+            // Another byte of each head each half second, spread over it as clients without a common clock would.
+            let (byte, pass) = (head.next().unwrap_or(b"a"), Instant::now());
+            for (number, some) in heads.chunks_mut(20).enumerate() {
+                some.iter_mut().for_each(|stream| drop(stream.write(byte)));
+                wait((Duration::from_millis(5) * (number as u32 + 1)).saturating_sub(pass.elapsed()));
+            }
+            wait(Duration::from_millis(500).saturating_sub(pass.elapsed()));
             heads_cut = heads_cut.or_else(|| all_cut(&mut heads));
             idle_cut = idle_cut.or_else(|| all_cut(&mut idle));
             let cut = scene.gateway.metric("http_connection_errors_total{reason=\"write_timeout\"}");
