@@ -71,6 +71,7 @@ test-needs: needs
 	command -v sqlite3 >/dev/null || missing="$$missing sqlite3"; \
 	command -v iptables >/dev/null || ls /usr/sbin/iptables >/dev/null 2>&1 || missing="$$missing iptables"; \
 	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
+	command -v groff >/dev/null || missing="$$missing groff-base"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	$(INSTALL)
 	@$(MAKE) --no-print-directory target/venv/.made

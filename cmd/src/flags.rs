@@ -5,8 +5,12 @@
 //! structopt says is rewritten after. Those that turn something on or off take a value, too (`-explain` may stand alone).
 
 mod common;
+mod completions;
 mod gateway;
+mod help;
+mod man;
 mod service;
+mod table;
 mod values;
 
 use std::ffi::OsString;
@@ -20,30 +24,22 @@ pub use cmd_store::StoreUrl;
 pub use common::{ClientFlags, CommonFlags};
 pub use gateway::GatewayFlags;
 pub use service::{FeedFlags, OwnFlags, ProfileFlags, ServiceFlags, TopicFlags};
+pub(crate) use values::whole;
 pub use values::{Addr, Advertise, BalanceName, Endpoints, Format, Percent, Period, Ratio, Size, Switch};
-pub(crate) use values::{positive, whole};
 
 use crate::exit::Exit;
 
 /// Parses the arguments of `program`, its own name first.
 ///
 /// # Errors
-/// Help or the version was asked for; or a flag is unknown, lacks its value, or has a bad one; or something is no flag.
+/// A text was asked for: help, the version, completions, the man page; or a flag is unknown, lacks its value, or has a bad
+/// one; or something is no flag.
 pub fn parse<F: StructOpt>(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<F, Exit> {
-    let (args, lacking) = rewrite(program, args)?;
-    let app = F::clap()
-        .name(program)
-        .bin_name(program)
-        .version(crate::VERSION)
-        .setting(AppSettings::AllArgsOverrideSelf)
-        .setting(AppSettings::UnifiedHelpMessage)
-        .setting(AppSettings::ColorNever)
-        .setting(AppSettings::NextLineHelp)
-        .template(HELP)
-        .help_message("Print this text")
-        .version_message("Print the version")
-        .set_term_width(0);
-    match app.get_matches_from_safe(&args) {
+    let (args, lacking) = match rewrite(program, args)? {
+        Asked::Run(args, lacking) => (args, lacking),
+        Asked::Text(text) => return Err(text.of(program, &app::<F>(program))),
+    };
+    match app::<F>(program).get_matches_from_safe(&args) {
         Ok(matches) => match lacking {
             // clap lets a flag that has a default go without its value.
             Some(name) => Err(Exit::Usage(format!("flag -{name} needs a value"))),
@@ -53,17 +49,53 @@ pub fn parse<F: StructOpt>(program: &str, args: impl IntoIterator<Item = OsStrin
     }
 }
 
-/// What `-h` prints before the flags. No `about`: structopt gives that of whatever was flattened last.
-const HELP: &str = "Usage: {bin} [flags]\n{unified}";
-/// Ends the head of the help.
-const FLAGS: &str = "[flags]\n";
+fn app<F: StructOpt>(program: &str) -> clap::App<'static, 'static> {
+    F::clap()
+        .name(program)
+        .bin_name(program)
+        .version(crate::VERSION)
+        .setting(AppSettings::AllArgsOverrideSelf)
+        .setting(AppSettings::UnifiedHelpMessage)
+        .setting(AppSettings::ColorNever)
+        .setting(AppSettings::NextLineHelp)
+        // The flags alone: `table` reads them.
+        .template("{unified}")
+        .set_term_width(0)
+}
 
-/// Arguments for clap, and the flag that stands last and lacks its value.
-type Rewritten = (Vec<String>, Option<String>);
+/// What the command line asks for.
+enum Asked {
+    /// Arguments for clap, and the flag that stands last and lacks its value.
+    Run(Vec<String>, Option<String>),
+    Text(Text),
+}
+
+/// A text about the command.
+enum Text {
+    Help,
+    Version,
+    Man,
+    Completions(String),
+}
+
+impl Text {
+    fn of(&self, program: &str, app: &clap::App<'_, '_>) -> Exit {
+        let flags = table::of(app);
+        match self {
+            Self::Version => Exit::Text(format!("{program} {}", crate::VERSION)),
+            Self::Help => Exit::Text(help::text(program, &table::by_topic(flags))),
+            Self::Man => Exit::Text(man::page(program, crate::VERSION, &table::by_topic(flags))),
+            Self::Completions(shell) => match completions::script(shell, program, &flags) {
+                Some(script) => Exit::Text(script),
+                None => Exit::Usage(format!("flag -completions: {shell:?} is neither bash, zsh nor fish")),
+            },
+        }
+    }
+}
 
 /// `-x=v`, `-x v`, `--x=v` and `--x v` all become `--x=v`: every flag takes a value, so what follows is one, whatever it
-/// looks like (`-1` is). Only what asks for a text takes none.
-fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Rewritten, Exit> {
+/// looks like (`-1` is). Only what asks for a text takes none, and ends the reading.
+fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Asked, Exit> {
     let mut args = args.into_iter();
     let mut rewritten: Vec<String> = args.next().map(|_| program.to_owned()).into_iter().collect();
     let utf8 = |arg: OsString, what: &str| {
@@ -76,7 +108,7 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Re
             // Flags end here, and nothing but flags is taken.
             return match args.next() {
                 Some(arg) => Err(stray(&arg.to_string_lossy())),
-                None => Ok((rewritten, None)),
+                None => Ok(Asked::Run(rewritten, None)),
             };
         }
         let name = match arg.strip_prefix('-').map(|rest| rest.strip_prefix('-').unwrap_or(rest)) {
@@ -88,48 +120,33 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Re
             _ if name.starts_with(['-', '=']) => {
                 return Err(Exit::Usage(format!("unknown flag {arg} (see {program} -h)")));
             }
+            Some(("completions", shell)) => return Ok(Asked::Text(Text::Completions(shell.to_owned()))),
             Some(_) => rewritten.push(format!("--{name}")),
-            None if matches!(name, "h" | "help") => rewritten.push("--help".into()),
-            // clap would print the version by itself, and then we once more.
-            None if name == "version" => return Err(Exit::Text(format!("{program} {}", crate::VERSION))),
+            None if matches!(name, "h" | "help") => return Ok(Asked::Text(Text::Help)),
+            None if name == "version" => return Ok(Asked::Text(Text::Version)),
+            None if name == "man" => return Ok(Asked::Text(Text::Man)),
             // Asks for a text, too, but of a process that has these flags.
             None if name == "healthcheck" => rewritten.push("--healthcheck=readyz".into()),
             // Bare, as Go's boolean flags are.
             None if name == "explain" => rewritten.push("--explain=on".into()),
             None => match args.next() {
+                Some(shell) if name == "completions" => {
+                    return Ok(Asked::Text(Text::Completions(shell.to_string_lossy().into_owned())));
+                }
                 Some(value) => rewritten.push(format!("--{name}={}", utf8(value, &format!("flag -{name}: "))?)),
+                None if name == "completions" => return Err(Exit::Usage("flag -completions needs a value".into())),
                 None => {
                     rewritten.push(format!("--{name}"));
-                    return Ok((rewritten, Some(name.to_owned())));
+                    return Ok(Asked::Run(rewritten, Some(name.to_owned())));
                 }
             },
         }
     }
-    Ok((rewritten, None))
-}
-
-/// clap's help in the shape of Go's: one dash, a flag's line, its words below it, in alphabetical order.
-fn help(text: &str) -> String {
-    let (head, flags) = text.split_once(FLAGS).unwrap_or(("", text));
-    let mut entries: Vec<String> = Vec::new();
-    for line in flags.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        match (line.strip_prefix('-'), entries.last_mut()) {
-            (Some("h, --help"), _) => entries.push("  -h".into()),
-            (Some("V, --version"), _) => entries.push("  -version".into()),
-            (Some(flag), _) => entries.push(format!("  -{}", flag.trim_start_matches('-'))),
-            (None, Some(entry)) => *entry += &format!("\n        {}", line.replace(" [default: ]", "")),
-            (None, None) => {}
-        }
-    }
-    entries.sort();
-    format!("{head}{FLAGS}\n{}\n", entries.join("\n"))
+    Ok(Asked::Run(rewritten, None))
 }
 
 /// What clap says, in one line and with Go's dashes.
 fn explain(program: &str, error: &clap::Error, args: &[String]) -> Exit {
-    if error.kind == ErrorKind::HelpDisplayed {
-        return Exit::Text(help(&error.message));
-    }
     let first = error.message.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     let said = first.trim_start_matches("error:").trim();
     // clap quotes the flag: '--addr <address>'. Ours have no quote in their names; unknown ones may.

@@ -202,7 +202,7 @@ fn tracer(service: &'static str, flags: &CommonFlags, addr: &Addr) -> Result<Tra
 }
 
 /// A channel that closes at the first stop signal.
-fn signals() -> io::Result<async_channel::Receiver<()>> {
+pub(crate) fn signals() -> io::Result<async_channel::Receiver<()>> {
     let (send, receive) = async_channel::bounded(1);
     on_stop(move || {
         send.close();

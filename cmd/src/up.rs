@@ -6,7 +6,8 @@
 //!   child.rs   one process: started, its lines prefixed, started again when it dies
 //!   tie.rs     ends it when up is gone
 //!   probe.rs   is it ready? (its debug port)
-//!   screen.rs  their lines, on standard output
+//!   screen.rs  their lines, on standard output, and on a terminal a table below them
+//!   table.rs   what stands in it
 //!   here       start all, say when it is ready, stop in order
 //! ```
 //!
@@ -19,9 +20,11 @@ mod passed;
 mod plan;
 mod probe;
 mod screen;
+mod table;
 mod tie;
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     path::PathBuf,
     process::ExitCode,
@@ -39,6 +42,7 @@ pub use self::passed::Passed;
 use self::{
     child::Child,
     plan::{Plan, Role},
+    probe::Watch,
     screen::{Lines, Screen},
 };
 use crate::{
@@ -60,25 +64,25 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, StructOpt)]
 pub struct Flags {
     /// Instances of feed, at most 50
-    #[structopt(long = "feed", default_value = "1", parse(try_from_str = instances))]
+    #[structopt(long = "feed", value_name = "n", default_value = "1", parse(try_from_str = instances))]
     pub feed: u16,
     /// Instances of profile, at most 50
-    #[structopt(long = "profile", default_value = "1", parse(try_from_str = instances))]
+    #[structopt(long = "profile", value_name = "n", default_value = "1", parse(try_from_str = instances))]
     pub profile: u16,
     /// Instances of topic, at most 50
-    #[structopt(long = "topic", default_value = "1", parse(try_from_str = instances))]
+    #[structopt(long = "topic", value_name = "n", default_value = "1", parse(try_from_str = instances))]
     pub topic: u16,
-    /// Where HTTP is served, host:port
-    #[structopt(long = "http.addr", default_value = ":8080")]
+    /// Where HTTP is served
+    #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
     pub http_addr: Addr,
-    /// Use this etcd instead of starting one; addresses separated by commas
-    #[structopt(long = "etcd.addr")]
+    /// Use this etcd instead of starting one
+    #[structopt(long = "etcd.addr", value_name = "urls")]
     pub etcd_addr: Option<Endpoints>,
     /// The folder that etcd and the services keep their data in
-    #[structopt(long = "data.dir", default_value = "data", parse(from_os_str))]
+    #[structopt(long = "data.dir", value_name = "folder", default_value = "data", parse(from_os_str))]
     pub data_dir: PathBuf,
     /// How long a stop waits for what is being answered
-    #[structopt(long = "drain.timeout", default_value = "10s")]
+    #[structopt(long = "drain.timeout", value_name = "duration", default_value = "10s")]
     pub drain_timeout: Period,
     /// What is handed on.
     #[structopt(flatten)]
@@ -111,7 +115,14 @@ fn run(flags: &Flags) -> Result<(), Exit> {
     .map_err(failed("cannot take signals"))?;
     let width = plan.processes.iter().map(|process| process.name.len()).max().unwrap_or_default();
     let screen = Screen::start(width).map_err(failed("cannot start a thread"))?;
-    let up = Up { lines: screen.lines().clone(), stopping };
+    // Only the table asks all the time: without one, nobody looks.
+    let watch = if screen.is_terminal() {
+        let processes = plan.processes.iter().map(|process| process.ready.clone()).collect();
+        Some(Watch::start(processes).map_err(failed("cannot start a thread"))?)
+    } else {
+        None
+    };
+    let up = Up { lines: screen.lines().clone(), stopping, watch, drawn: RefCell::default() };
     for note in &plan.notes {
         up.lines.say("up", note);
     }
@@ -126,6 +137,10 @@ fn run(flags: &Flags) -> Result<(), Exit> {
 struct Up {
     lines: Lines,
     stopping: Arc<AtomicBool>,
+    /// Whether each process is ready, in the order in which they are started; on a terminal only.
+    watch: Option<Watch>,
+    /// The table as it stands on the terminal.
+    drawn: RefCell<Vec<String>>,
 }
 
 impl Up {
@@ -157,6 +172,7 @@ impl Up {
             for child in children.iter_mut() {
                 child.look(Instant::now());
             }
+            self.draw(children);
             if done() {
                 break;
             }
@@ -172,21 +188,32 @@ impl Up {
     /// Gateway, then services, then etcd; whoever takes longer than `limit` is killed.
     fn stop(&self, children: &mut [Child], limit: Duration) {
         for role in [Role::Gateway, Role::Service, Role::Etcd] {
-            let mut group: Vec<_> = children.iter_mut().filter(|child| child.process.role == role).collect();
-            for child in &mut group {
-                child.terminate();
-            }
+            of(children, role).for_each(Child::terminate);
             let deadline = Instant::now() + limit;
-            while group.iter_mut().any(|child| child.is_running()) {
+            // All are looked at, so that each is seen to have ended.
+            while of(children, role).map(Child::is_running).filter(|running| *running).count() > 0 {
                 if Instant::now() >= deadline {
-                    for child in &mut group {
-                        child.kill();
-                    }
+                    of(children, role).for_each(|child| child.kill());
                 }
+                self.draw(children);
                 thread::park_timeout(TICK);
             }
         }
+        self.lines.table(Vec::new());
         self.lines.say("up", "all stopped");
+    }
+
+    /// Has the table drawn anew where it changed.
+    fn draw(&self, children: &[Child]) {
+        let Some(watch) = &self.watch else { return };
+        let now = Instant::now();
+        let all: Vec<_> = children.iter().enumerate().map(|(n, child)| child.status(watch.is_ready(n), now)).collect();
+        let rows = table::rows(&all);
+        let mut drawn = self.drawn.borrow_mut();
+        if *drawn != rows {
+            self.lines.table(rows.clone());
+            *drawn = rows;
+        }
     }
 
     fn welcome(&self, http: &str, children: &[Child]) {
@@ -208,4 +235,9 @@ impl Up {
             self.lines.say("up", line);
         }
     }
+}
+
+/// Those of a role.
+fn of(children: &mut [Child], role: Role) -> impl Iterator<Item = &mut Child> {
+    children.iter_mut().filter(move |child| child.process.role == role)
 }

@@ -14,4 +14,5 @@ mod failures;
 mod fakes;
 mod idempotency;
 mod openapi;
+mod topic;
 mod transcript;

@@ -238,19 +238,32 @@ fn advertised_address_names_a_host_and_may_leave_the_port_to_the_listener() {
 }
 
 #[test]
-fn help_and_version_are_texts() {
+fn help_version_man_page_and_completions_are_texts() {
     for help in ["-h", "-help", "--help"] {
         let Err(Exit::Text(text)) = feed(&[help]) else { panic!("{help}") };
-        assert!(text.starts_with("Usage: feed [flags]\n\n  -addr <host:port>\n        Where"), "{text}");
+        assert!(text.starts_with("Usage: feed [flags]\n\nAddresses:\n  -addr <host:port>\n        Where"), "{text}");
         for flag in ["-addr", "-etcd.addr", "-store.url", "-log.format"] {
             assert!(text.contains(&format!("\n  {flag} ")), "{flag} in {text}");
         }
         assert!(text.contains("\n  -version\n") && text.contains("\n  -h\n"), "{text}");
+        assert!(text.contains("at most 24h") && text.contains(" [default: 10s]\n"), "{text}");
         assert!(!text.contains(" --") && !text.contains("[default: ]"), "{text}");
     }
     for version in ["-version", "--version"] {
         assert_eq!(feed(&[version]).unwrap_err(), Exit::Text(format!("feed {}", crate::VERSION)));
     }
+    for (given, words) in [
+        (&["-man"][..], ".TH FEED 1"),
+        (&["-completions=bash"], "complete -F"),
+        (&["-completions", "zsh"], "#compdef feed"),
+        (&["--completions=fish"], "complete -c feed -o etcd.addr"),
+    ] {
+        let Err(Exit::Text(text)) = feed(given) else { panic!("{given:?}") };
+        assert!(text.contains(words), "{text}");
+    }
+    assert_eq!(feed(&["-completions"]).unwrap_err(), Exit::Usage("flag -completions needs a value".into()));
+    let Err(Exit::Usage(line)) = feed(&["-completions=csh"]) else { panic!("csh") };
+    assert!(line.starts_with("flag -completions: \"csh\" is neither"), "{line}");
 }
 
 #[test]

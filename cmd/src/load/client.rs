@@ -8,14 +8,20 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use smol_hyper::rt::FuturesIo;
 
-/// The longest that an answer is waited for.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+use super::shape::Kind;
+
+/// After a failure: a gateway that refuses is not asked in a tight loop.
+const BREATH: Duration = Duration::from_millis(5);
 
 /// What to ask.
 #[derive(Debug)]
-pub(super) enum Request<'a> {
-    Get { path: Option<&'a str>, user: u64 },
-    Create { id: i64, user: u64 },
+pub(super) struct Request<'a> {
+    pub(super) kind: Kind,
+    /// Read instead of feeds.
+    pub(super) path: Option<&'a str>,
+    pub(super) user: u64,
+    /// A new feed's id.
+    pub(super) id: i64,
 }
 
 /// What came back.
@@ -42,12 +48,11 @@ impl Connection {
 
     /// Sends, and waits for the answer, at most for `limit`.
     pub(super) async fn send(&mut self, request: &Request<'_>, limit: Duration) -> Answer {
-        match timeout(limit.min(ANSWER_MAX), self.exchange(request)).await {
+        match timeout(limit, self.exchange(request)).await {
             Ok(Some(answer)) => answer,
             Ok(None) | Err(_) => {
                 self.sender = None;
-                // A gateway that refuses is not asked in a tight loop.
-                task::sleep(Duration::from_millis(5)).await;
+                task::sleep(BREATH).await;
                 Answer::Broken
             }
         }
@@ -61,7 +66,7 @@ impl Connection {
             task::spawn(connection);
             self.sender = Some(sender);
         }
-        let request = self.request(request)?;
+        let request = request.http(&self.addr)?;
         let sender = self.sender.as_mut()?;
         sender.ready().await.ok()?;
         let response = sender.send_request(request).await.ok()?;
@@ -69,18 +74,35 @@ impl Connection {
         response.into_body().collect().await.ok()?;
         Some(Answer::Status { code, degraded })
     }
+}
 
-    fn request(&self, request: &Request<'_>) -> Option<http::Request<Full<Bytes>>> {
-        let builder = http::Request::builder().header("host", self.addr.as_str());
-        let request = match request {
-            Request::Get { path: Some(path), .. } => builder.uri(*path).body(Full::default()),
-            Request::Get { path: None, user } => {
-                builder.uri(format!("/api/feed/get_feeds?user_id={user}&size=2")).body(Full::default())
-            }
-            Request::Create { id, user } => {
-                let body = format!(r#"{{"id": {id}, "user_id": {user}, "content": "load"}}"#);
-                builder.method("PUT").uri("/api/feed/create_feed").body(Full::from(body))
-            }
+impl Request<'_> {
+    fn http(&self, host: &str) -> Option<http::Request<Full<Bytes>>> {
+        let Self { kind, path, user, id } = self;
+        let (target, body) = match kind {
+            Kind::GetFeeds => match path {
+                Some(path) => ((*path).to_owned(), None),
+                None => (format!("/api/feed/get_feeds?user_id={user}&size=2"), None),
+            },
+            Kind::GetProfile => (format!("/api/profile/get_profile?user_id={user}"), None),
+            Kind::ViewTopic => (format!("/api/topic/view?topic_id={user}"), None),
+            Kind::CreateFeed => (
+                "/api/feed/create_feed".into(),
+                Some(format!(r#"{{"id": {id}, "user_id": {user}, "content": "load"}}"#)),
+            ),
+            Kind::CreateProfile => (
+                "/api/profile/create_profile".into(),
+                Some(format!(r#"{{"user_id": {user}, "name": "load", "company": "{id}", "title": ""}}"#)),
+            ),
+            Kind::CreateTopic => (
+                "/api/topic/create_topic".into(),
+                Some(format!(r#"{{"topic_id": {user}, "subject": "load", "content": "{id}"}}"#)),
+            ),
+        };
+        let builder = http::Request::builder().header("host", host).uri(target);
+        let request = match body {
+            Some(body) => builder.method("PUT").body(Full::from(body)),
+            None => builder.body(Full::default()),
         };
         request.ok()
     }

@@ -1,211 +1,220 @@
-//! The shape of a load, and what came of it.
+//! What came of a load: answers counted, latencies kept, in whole and by the time at which requests were due.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 
-use super::client::Answer;
+use super::{client::Answer, shape::Shape};
 
 /// The longest latency that is told apart, in microseconds.
 const LATENCY_MAX: u64 = 60_000_000;
+/// Parts of the run that are looked at one by one.
+const SLOTS: u32 = 50;
+/// The shortest such part: shorter ones would hold too few requests.
+const SLOT_MIN: Duration = Duration::from_millis(200);
+/// What was never sent is recorded in at most so many groups.
+const GROUPS: u64 = 1000;
 
-/// Which request is due when, and what it is; a function of its number alone, so that runs repeat.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    /// Requests per second; 0 is a closed loop.
-    pub(super) rate: u32,
-    /// Percent of requests that write.
-    pub(super) writes: u32,
-    pub(super) users: u32,
-}
+/// Latencies in microseconds.
+pub(super) type Latencies = Histogram<u64>;
 
-impl Shape {
-    /// When request `number` is due after the start; `None` in a closed loop.
-    pub(super) fn due(&self, number: u64) -> Option<Duration> {
-        (self.rate > 0).then(|| Duration::from_nanos(number.saturating_mul(1_000_000_000) / u64::from(self.rate)))
-    }
-
-    /// How many requests are due within `duration`; none are told beforehand in a closed loop.
-    pub(super) fn planned(&self, duration: Duration) -> u64 {
-        let nanos = duration.as_nanos() * u128::from(self.rate);
-        u64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
-    }
-
-    /// Writes are spread evenly: after `n` requests, `n * writes / 100` of them were writes.
-    pub(super) fn is_write(&self, number: u64) -> bool {
-        let writes = u64::from(self.writes);
-        (number + 1) * writes / 100 > number * writes / 100
-    }
-
-    pub(super) fn user(&self, number: u64) -> u64 {
-        1 + number % u64::from(self.users.max(1))
-    }
-}
-
-/// Latencies and answers.
+/// See the [module](self).
 #[derive(Clone, Debug)]
 pub(super) struct Report {
-    rate: u32,
-    reads: Option<Histogram<u64>>,
-    writes: Option<Histogram<u64>>,
-    statuses: BTreeMap<u16, u64>,
-    degraded: u64,
-    broken: u64,
+    pub(super) shape: Shape,
+    pub(super) reads: Option<Latencies>,
+    pub(super) writes: Option<Latencies>,
+    pub(super) statuses: BTreeMap<u16, u64>,
+    pub(super) degraded: u64,
+    pub(super) broken: u64,
     /// Due, and not sent before the run was over.
-    unsent: u64,
-    elapsed: Duration,
+    pub(super) unsent: u64,
+    pub(super) elapsed: Duration,
+    pub(super) slots: Vec<Slot>,
+    /// Since it was last taken.
+    recent: Slot,
+    slot: Duration,
+}
+
+/// One part of the run.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) latencies: Option<Latencies>,
+    /// Requests that failed: 4xx, 5xx, or no answer.
+    pub(super) failed: u64,
+}
+
+impl Slot {
+    fn new() -> Self {
+        // Two digits are enough to draw.
+        Self { latencies: Histogram::new_with_bounds(1, LATENCY_MAX, 2).ok(), failed: 0 }
+    }
+
+    fn record(&mut self, micros: u64, count: u64, failed: bool) {
+        self.failed += if failed { count } else { 0 };
+        record(&mut self.latencies, micros, count);
+    }
+
+    /// So many requests.
+    pub(super) fn count(&self) -> u64 {
+        self.latencies.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// A quantile of the latencies, in microseconds; 0 when there are none.
+    pub(super) fn quantile(&self, quantile: f64) -> u64 {
+        self.latencies.as_ref().map_or(0, |latencies| latencies.value_at_quantile(quantile))
+    }
+}
+
+fn record(latencies: &mut Option<Latencies>, micros: u64, count: u64) {
+    if let Some(latencies) = latencies {
+        latencies.saturating_record_n(micros.clamp(1, LATENCY_MAX), count);
+    }
+}
+
+fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX)
 }
 
 impl Report {
-    pub(super) fn new(rate: u32) -> Self {
+    pub(super) fn new(shape: Shape) -> Self {
         // Three digits from 1 us to a minute: bounds that the histogram accepts.
-        let histogram = || Histogram::new_with_bounds(1, LATENCY_MAX, 3).ok();
+        let latencies = || Histogram::new_with_bounds(1, LATENCY_MAX, 3).ok();
+        let slot = (shape.duration / SLOTS).max(SLOT_MIN);
+        let slots = shape.duration.as_nanos().div_ceil(slot.as_nanos());
         Self {
-            rate,
-            reads: histogram(),
-            writes: histogram(),
+            shape,
+            reads: latencies(),
+            writes: latencies(),
             statuses: BTreeMap::new(),
             degraded: 0,
             broken: 0,
             unsent: 0,
             elapsed: Duration::ZERO,
+            slots: (0..slots).map(|_| Slot::new()).collect(),
+            recent: Slot::new(),
+            slot,
         }
     }
 
-    pub(super) fn record(&mut self, write: bool, latency: Duration, answer: Answer) {
-        match answer {
+    /// One request that was due at `due` after the start and took `latency` since then.
+    pub(super) fn record(&mut self, write: bool, due: Duration, latency: Duration, answer: Answer) {
+        let failed = match answer {
             Answer::Status { code, degraded } => {
                 *self.statuses.entry(code).or_default() += 1;
                 self.degraded += u64::from(degraded);
+                code >= 400
             }
-            Answer::Broken => self.broken += 1,
-        }
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX);
-        if let Some(histogram) = if write { &mut self.writes } else { &mut self.reads } {
-            histogram.saturating_record(micros.clamp(1, LATENCY_MAX));
+            Answer::Broken => {
+                self.broken += 1;
+                true
+            }
+        };
+        let micros = micros(latency);
+        self.recent.record(micros, 1, failed);
+        self.keep(write, due, micros, 1, failed);
+    }
+
+    fn keep(&mut self, write: bool, due: Duration, micros: u64, count: u64, failed: bool) {
+        record(if write { &mut self.writes } else { &mut self.reads }, micros, count);
+        let slot = usize::try_from(due.as_nanos() / self.slot.as_nanos()).unwrap_or(usize::MAX);
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.record(micros, count, failed);
         }
     }
 
-    /// The report of a run in which `planned` requests were due.
+    /// The report of a run that was over at `elapsed` and in which `planned` requests were due.
+    ///
+    /// The last of them may never have been sent. They have waited until the end all the same: without them the
+    /// percentiles would be those of the lucky ones.
     pub(super) fn finish(mut self, elapsed: Duration, planned: u64) -> Self {
         self.elapsed = elapsed;
-        self.unsent = planned.saturating_sub(self.total());
+        let sent = self.total();
+        self.unsent = planned.saturating_sub(sent);
+        let size = self.unsent.div_ceil(GROUPS).max(1);
+        let mut first = sent;
+        while first < planned {
+            let next = (first + size).min(planned);
+            let due = self.shape.due(first).unwrap_or_default();
+            let waited = micros(elapsed.saturating_sub(due));
+            let writes = self.shape.writes_before(next) - self.shape.writes_before(first);
+            self.keep(true, due, waited, writes, true);
+            self.keep(false, due, waited, next - first - writes, true);
+            first = next;
+        }
         self
     }
 
-    fn total(&self) -> u64 {
+    /// What was sent since this was last asked.
+    pub(super) fn take_recent(&mut self) -> Slot {
+        std::mem::replace(&mut self.recent, Slot::new())
+    }
+
+    /// Requests that were sent.
+    pub(super) fn total(&self) -> u64 {
         self.statuses.values().sum::<u64>() + self.broken
     }
 
-    fn per_second(&self) -> f64 {
+    /// Requests that failed: answered with 4xx or 5xx, not answered, or never sent.
+    pub(super) fn failed(&self) -> u64 {
+        self.statuses.range(400..).map(|(_, count)| count).sum::<u64>() + self.broken + self.unsent
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
         self.total() as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    fn kinds(&self) -> impl Iterator<Item = (&'static str, &Histogram<u64>)> {
+    /// Reads and writes, whichever there were.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&'static str, &Latencies)> {
         let kinds = [("reads", &self.reads), ("writes", &self.writes)];
-        kinds.into_iter().filter_map(|(name, histogram)| Some((name, histogram.as_ref().filter(|h| !h.is_empty())?)))
+        kinds.into_iter().filter_map(|(name, latencies)| Some((name, latencies.as_ref().filter(|l| !l.is_empty())?)))
     }
 
-    /// For people.
-    pub(super) fn table(&self) -> String {
-        let mut text = format!(
-            "{} requests in {:.1} s, {:.0} a second{}\n",
-            self.total(),
-            self.elapsed.as_secs_f64(),
-            self.per_second(),
-            if self.rate > 0 { format!(" (asked for {})", self.rate) } else { String::new() },
-        );
-        let statuses: Vec<_> = self.statuses.iter().map(|(code, count)| format!("{code}: {count}")).collect();
-        let _ = writeln!(
-            text,
-            "answers  {}; degraded: {}; none: {}; never sent: {}",
-            statuses.join(", "),
-            self.degraded,
-            self.broken,
-            self.unsent
-        );
-        let _ = writeln!(
-            text,
-            "{:8} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}  (ms)",
-            "", "count", "p50", "p90", "p99", "p99.9", "max"
-        );
-        for (name, histogram) in self.kinds() {
-            let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-            let _ = writeln!(
-                text,
-                "{name:8} {:>10} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
-                histogram.len(),
-                ms(0.5),
-                ms(0.9),
-                ms(0.99),
-                ms(0.999),
-                ms(1.0),
-            );
-        }
-        text
-    }
-
-    /// For programs; latencies in microseconds.
-    pub(super) fn json(&self) -> Value {
-        let latency = |histogram: &Histogram<u64>| {
-            json!({
-                "count": histogram.len(),
-                "p50_us": histogram.value_at_quantile(0.5),
-                "p90_us": histogram.value_at_quantile(0.9),
-                "p99_us": histogram.value_at_quantile(0.99),
-                "p999_us": histogram.value_at_quantile(0.999),
-                "max_us": histogram.max(),
-            })
-        };
-        let statuses: BTreeMap<String, u64> = self.statuses.iter().map(|(code, n)| (code.to_string(), *n)).collect();
-        let mut value = json!({
-            "seconds": self.elapsed.as_secs_f64(),
-            "requests": self.total(),
-            "requests_per_second": self.per_second(),
-            "rate_asked": self.rate,
-            "statuses": statuses,
-            "degraded": self.degraded,
-            "broken": self.broken,
-            "unsent": self.unsent,
-        });
-        if let Value::Object(fields) = &mut value {
-            fields.extend(self.kinds().map(|(name, histogram)| (name.to_owned(), latency(histogram))));
-        }
-        value
+    /// How long a slot is.
+    pub(super) fn slot(&self) -> Duration {
+        self.slot
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::shape::Profile, *};
 
-    #[test]
-    fn requests_are_due_evenly_and_writes_are_spread() {
-        let shape = Shape { rate: 500, writes: 20, users: 3 };
-        assert_eq!(shape.due(0), Some(Duration::ZERO));
-        assert_eq!(shape.due(500), Some(Duration::from_secs(1)));
-        assert_eq!((0..1000).filter(|number| shape.is_write(*number)).count(), 200);
-        assert_eq!((0..4).map(|number| shape.user(number)).collect::<Vec<_>>(), [1, 2, 3, 1]);
-        assert_eq!(Shape { rate: 0, ..shape }.due(7), None);
-        for (millis, planned) in [(1000, 500), (1001, 501), (1002, 501), (0, 0)] {
-            assert_eq!(shape.planned(Duration::from_millis(millis)), planned);
-        }
-        assert!((0..100).all(|number| !Shape { writes: 0, ..shape }.is_write(number)));
-        assert!((0..100).all(|number| Shape { writes: 100, ..shape }.is_write(number)));
+    fn report(rate: u32, writes: u32) -> Report {
+        let duration = Duration::from_secs(1);
+        Report::new(Shape { profile: Profile::Steady, rate, spike_rate: 0, duration, writes, users: 1 })
     }
 
     #[test]
-    fn report_counts_each_answer_once() {
-        let mut report = Report::new(10);
-        report.record(false, Duration::from_millis(2), Answer::Status { code: 200, degraded: true });
-        report.record(true, Duration::from_millis(4), Answer::Broken);
-        report.record(false, Duration::from_secs(3600), Answer::Status { code: 503, degraded: false });
-        let json = report.finish(Duration::from_secs(1), 10).json();
-        assert_eq!(json.pointer("/unsent"), Some(&json!(7)));
-        assert_eq!(json.pointer("/requests"), Some(&json!(3)));
-        assert_eq!(json.pointer("/statuses"), Some(&json!({"200": 1, "503": 1})));
-        assert_eq!((json.pointer("/degraded"), json.pointer("/broken")), (Some(&json!(1)), Some(&json!(1))));
-        assert_eq!((json.pointer("/reads/count"), json.pointer("/writes/count")), (Some(&json!(2)), Some(&json!(1))));
+    fn each_answer_is_counted_once() {
+        let mut report = report(10, 0);
+        let at = Duration::from_millis;
+        report.record(false, at(0), at(2), Answer::Status { code: 200, degraded: true });
+        report.record(true, at(100), at(4), Answer::Broken);
+        report.record(false, at(900), Duration::from_secs(3600), Answer::Status { code: 503, degraded: false });
+        let report = report.finish(Duration::from_secs(1), 3);
+        assert_eq!((report.total(), report.failed(), report.unsent), (3, 2, 0));
+        assert_eq!((report.degraded, report.broken), (1, 1));
+        assert_eq!(report.statuses, BTreeMap::from([(200, 1), (503, 1)]));
+        assert_eq!(report.kinds().map(|(name, l)| (name, l.len())).collect::<Vec<_>>(), [("reads", 2), ("writes", 1)]);
+        let slots: Vec<_> = report.slots.iter().map(|slot| (slot.count(), slot.failed)).collect();
+        assert_eq!(slots, [(2, 1), (0, 0), (0, 0), (0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn what_was_never_sent_has_waited_until_the_end() {
+        // 10 of 1000 were sent; the others were due evenly within a second and given up after three.
+        let mut report = report(1000, 20);
+        for number in 0..10 {
+            report.record(number % 5 == 4, Duration::ZERO, Duration::from_millis(1), Answer::Broken);
+        }
+        let report = report.finish(Duration::from_secs(3), 1000);
+        assert_eq!((report.unsent, report.failed()), (990, 1000));
+        let counts: Vec<_> = report.kinds().map(|(_, latencies)| latencies.len()).collect();
+        assert_eq!(counts, [800, 200]);
+        for (name, latencies) in report.kinds() {
+            let median = latencies.value_at_quantile(0.5);
+            assert!(median.abs_diff(2_500_000) < 50_000, "{name}: {median}");
+        }
     }
 }

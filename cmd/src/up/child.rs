@@ -11,7 +11,12 @@ use std::{
 use client_core::backoff::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{plan::Process, screen::Lines, tie};
+use super::{
+    plan::Process,
+    screen::Lines,
+    table::{self, Status},
+    tie,
+};
 
 /// Between restarts: 100 ms, doubling to 5 s.
 const RESTART: Backoff = Backoff { base: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(5) };
@@ -27,6 +32,7 @@ pub(crate) struct Child {
     lines: Lines,
     state: State,
     failures: u32,
+    restarts: u32,
 }
 
 #[derive(Debug)]
@@ -39,7 +45,7 @@ enum State {
 impl Child {
     pub(crate) fn start(process: Process, lines: &Lines) -> Result<Self, String> {
         let state = spawn(&process, lines)?;
-        Ok(Self { process, lines: lines.clone(), state, failures: 0 })
+        Ok(Self { process, lines: lines.clone(), state, failures: 0, restarts: 0 })
     }
 
     /// Notices an end, and starts the process again when its wait is over.
@@ -57,7 +63,10 @@ impl Child {
                 self.wait(now, &format!("ended ({ended})"));
             }
             State::Waiting { until } if now >= *until => match spawn(&self.process, &self.lines) {
-                Ok(state) => self.state = state,
+                Ok(state) => {
+                    self.state = state;
+                    self.restarts = self.restarts.saturating_add(1);
+                }
                 // Its file may be about to be replaced, or the system short of something.
                 Err(why) => self.wait(now, &why),
             },
@@ -71,6 +80,20 @@ impl Child {
         self.failures = self.failures.saturating_add(1);
         self.lines.say("up", format!("{} {why}, starts again in {wait:?}", self.process.name));
         self.state = State::Waiting { until: now + wait };
+    }
+
+    /// How it is, for the table; `ready` is what it says of itself.
+    pub(super) fn status(&self, ready: bool, now: Instant) -> Status {
+        let (state, running) = match &self.state {
+            State::Running { child, since } => {
+                let running = (child.id(), now.saturating_duration_since(*since));
+                (if ready { table::State::Ready } else { table::State::NotReady }, Some(running))
+            }
+            State::Waiting { until } => (table::State::Waiting(until.saturating_duration_since(now)), None),
+            State::Ended => (table::State::Ended, None),
+        };
+        let Process { name, shown, .. } = self.process.clone();
+        Status { name, state, running, restarts: self.restarts, shown }
     }
 
     /// Asks it to end, and does not start it again.

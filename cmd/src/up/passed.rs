@@ -16,11 +16,11 @@ pub(super) enum Group {
 }
 
 macro_rules! passed {
-    ($($(#[$doc:meta])* $field:ident $flag:literal $group:ident,)*) => {
+    ($($(#[$doc:meta])* $field:ident $flag:literal $value:literal $group:ident,)*) => {
         /// Flags of the children; not given, each has its own default.
         #[derive(Clone, Debug, Default, StructOpt)]
         pub struct Passed {
-            $($(#[$doc])* #[structopt(long = $flag)] pub $field: Option<String>,)*
+            $($(#[$doc])* #[structopt(long = $flag, value_name = $value)] pub $field: Option<String>,)*
         }
 
         impl Passed {
@@ -36,63 +36,63 @@ macro_rules! passed {
 
 passed! {
     /// To all: the user for etcd; the password is taken from ETCD_PASSWORD
-    etcd_user "etcd.user" All,
+    etcd_user "etcd.user" "name" All,
     /// To all: PEM file of the authority that signed etcd's certificates
-    etcd_ca "etcd.ca" All,
+    etcd_ca "etcd.ca" "file" All,
     /// To all: PEM file of the client's certificate for etcd
-    etcd_cert "etcd.cert" All,
+    etcd_cert "etcd.cert" "file" All,
     /// To all: PEM file of the client's private key for etcd
-    etcd_key "etcd.key" All,
+    etcd_key "etcd.key" "file" All,
     /// To all: zipkin's address
-    zipkin_addr "zipkin.addr" All,
+    zipkin_addr "zipkin.addr" "url" All,
     /// To all: the share of traces that is kept
-    zipkin_sample "zipkin.sample" All,
+    zipkin_sample "zipkin.sample" "share" All,
     /// To all: PEM file of the certificate between gateway and services
-    tls_cert "tls.cert" All,
+    tls_cert "tls.cert" "file" All,
     /// To all: PEM file of its private key
-    tls_key "tls.key" All,
+    tls_key "tls.key" "file" All,
     /// To all: PEM file of the authority that signed it
-    tls_ca "tls.ca" All,
+    tls_ca "tls.ca" "file" All,
     /// To all: whether the debug ports serve /debug/pprof/
-    debug_pprof "debug.pprof" All,
+    debug_pprof "debug.pprof" "on|off" All,
     /// To all: the least level that is logged
-    log_level "log.level" All,
+    log_level "log.level" "level" All,
     /// To all: how log lines look
-    log_format "log.format" All,
+    log_format "log.format" "pretty|json" All,
     /// To all: threads that answer requests
-    threads "threads" All,
+    threads "threads" "n" All,
     /// To services: where records are kept; default: a SQLite file each in -data.dir
-    store_url "store.url" Services,
+    store_url "store.url" "url" Services,
     /// To services: connections to the store at most
-    store_conns "store.conns" Services,
+    store_conns "store.conns" "n" Services,
     /// To services: the longest one statement may take
-    store_timeout "store.timeout" Services,
+    store_timeout "store.timeout" "duration" Services,
     /// To gateway and profile: the longest a call may take with all its attempts
-    client_timeout "client.timeout" Clients,
+    client_timeout "client.timeout" "duration" Clients,
     /// To gateway and profile: the longest one attempt may take
-    client_attempt_timeout "client.attempt.timeout" Clients,
+    client_attempt_timeout "client.attempt.timeout" "duration" Clients,
     /// To gateway and profile: attempts per call
-    client_attempts "client.attempts" Clients,
+    client_attempts "client.attempts" "n" Clients,
     /// To gateway and profile: how the next instance is chosen
-    client_balance "client.balance" Clients,
+    client_balance "client.balance" "round_robin|p2c" Clients,
     /// To gateway and profile: whether reads are answered degraded
-    client_fallback "client.fallback" Clients,
+    client_fallback "client.fallback" "on|off" Clients,
     /// To gateway and profile: calls per second to each service at most
-    client_rps "client.rps" Clients,
+    client_rps "client.rps" "n" Clients,
     /// To the gateway: the largest request body
-    http_body_max "http.body.max" Gateway,
+    http_body_max "http.body.max" "size" Gateway,
     /// To the gateway: requests answered at once
-    http_inflight_max "http.inflight.max" Gateway,
+    http_inflight_max "http.inflight.max" "n" Gateway,
     /// To the gateway: open connections
-    http_conns_max "http.conns.max" Gateway,
+    http_conns_max "http.conns.max" "n" Gateway,
     /// To the gateway: the longest a request's head may take to arrive
-    http_header_timeout "http.header.timeout" Gateway,
+    http_header_timeout "http.header.timeout" "duration" Gateway,
     /// To the gateway: the longest a connection may stay open between requests
-    http_idle_timeout "http.idle.timeout" Gateway,
+    http_idle_timeout "http.idle.timeout" "duration" Gateway,
     /// To the gateway: answers to creates with an Idempotency-Key that are remembered
-    http_idempotency_max "http.idempotency.max" Gateway,
+    http_idempotency_max "http.idempotency.max" "n" Gateway,
     /// To the gateway: how long each is remembered
-    http_idempotency_ttl "http.idempotency.ttl" Gateway,
+    http_idempotency_ttl "http.idempotency.ttl" "duration" Gateway,
     /// To the gateway: a file that keeps the last list of instances
-    discovery_cache "discovery.cache" Gateway,
+    discovery_cache "discovery.cache" "file" Gateway,
 }

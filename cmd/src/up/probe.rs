@@ -1,8 +1,21 @@
 //! Whether a process is ready, asked at its own port.
 
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
 use serde_json::Value;
 
 use crate::healthcheck;
+
+/// How often all are asked.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Where to ask.
 #[derive(Clone, Debug)]
@@ -30,6 +43,38 @@ pub(crate) fn connected(debug: u16, wanted: &[(&str, u16)]) -> bool {
         let ready = |instance: &&Value| instance.get("ready") == Some(&Value::Bool(true));
         instances.is_some_and(|instances| instances.iter().filter(ready).count() >= usize::from(*count))
     })
+}
+
+/// What processes say of themselves, asked by a thread of its own: a process that hangs must not keep others waiting.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    ready: Arc<Vec<AtomicBool>>,
+}
+
+impl Watch {
+    /// Asks all `processes` in turn, for as long as the watch is held.
+    ///
+    /// # Errors
+    /// The system refused a thread.
+    pub(super) fn start(processes: Vec<Ready>) -> io::Result<Self> {
+        let watch = Self { ready: Arc::new(processes.iter().map(|_| AtomicBool::new(false)).collect()) };
+        let seen = Arc::downgrade(&watch.ready);
+        thread::Builder::new().name("probe".into()).spawn(move || {
+            while let Some(ready) = seen.upgrade() {
+                for (process, ready) in processes.iter().zip(ready.iter()) {
+                    ready.store(is_ready(process), Ordering::Relaxed);
+                }
+                drop(ready);
+                thread::park_timeout(EVERY);
+            }
+        })?;
+        Ok(watch)
+    }
+
+    /// Whether the process of this number was ready when it was asked last.
+    pub(super) fn is_ready(&self, number: usize) -> bool {
+        self.ready.get(number).is_some_and(|ready| ready.load(Ordering::Relaxed))
+    }
 }
 
 /// The body of a 200.

@@ -24,4 +24,6 @@ mod rig;
 mod stores;
 mod system;
 mod takeover;
+mod texts;
+mod topic;
 mod up;

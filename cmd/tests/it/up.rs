@@ -1,6 +1,7 @@
 //! `up`: starts all, restarts the dead, stops in order, and leaves nothing behind however it ends.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,6 +17,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 struct Up {
     child: Child,
+    /// Whether it runs on a terminal that `script` made, as its child.
+    terminal: bool,
     port: u16,
     folder: PathBuf,
     _alone: MutexGuard<'static, ()>,
@@ -23,20 +26,29 @@ struct Up {
 
 impl Up {
     fn start(args: &[&str]) -> Self {
+        Self::start_by(args, false)
+    }
+
+    fn start_by(args: &[&str], terminal: bool) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("up-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let out = File::create(folder.join("out")).unwrap();
-        let child = Command::new(binary("up"))
-            .args([format!("-http.addr=127.0.0.1:{port}"), format!("-data.dir={}", folder.join("data").display())])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
-        Self { child, port, folder, _alone: alone }
+        let own = [format!("-http.addr=127.0.0.1:{port}"), format!("-data.dir={}", folder.join("data").display())];
+        let mut command;
+        if terminal {
+            // It runs the command on a terminal of its own, and passes on what is written there.
+            let all = own.iter().map(String::as_str).chain(args.iter().copied()).collect::<Vec<_>>().join(" ");
+            command = Command::new("script");
+            command.args(["--quiet", "--flush", "--return", "/dev/null", "--command", "exec \"$UP\" $ALL"]);
+            command.env("UP", binary("up")).env("ALL", all).env("TERM", "xterm");
+        } else {
+            command = Command::new(binary("up"));
+            command.args(own).args(args);
+        }
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+        Self { child, terminal, port, folder, _alone: alone }
     }
 
     fn ready(self) -> Self {
@@ -48,12 +60,21 @@ impl Up {
         fs::read_to_string(self.folder.join("out")).unwrap_or_default()
     }
 
+    /// Its own number.
+    fn pid(&self) -> u32 {
+        let pid = self.child.id();
+        if self.terminal { wait_for("up runs", || Some(children(pid).first()?.0)) } else { pid }
+    }
+
     /// The processes that it started and that run now: number and name.
     fn children(&self) -> Vec<(u32, String)> {
-        let pid = self.child.id();
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        list.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(|pid| Some((pid, name(pid)?))).collect()
+        children(self.pid())
     }
+}
+
+fn children(pid: u32) -> Vec<(u32, String)> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(|pid| Some((pid, name(pid)?))).collect()
 }
 
 impl Drop for Up {
@@ -83,8 +104,10 @@ fn the_system_works_heals_and_stops_in_order() {
         assert!(said.contains(curl), "{said}");
     }
     let mut names: Vec<_> = up.children().into_iter().map(|(_, name)| name).collect();
+    let mut want = vec!["apigateway", "etcd", "feed", "feed", "profile", "topic"];
     names.sort();
-    assert_eq!(names, ["apigateway", "etcd", "feed", "feed", "profile", "topic"]);
+    want.sort();
+    assert_eq!(names, want);
     let body = r#"{"topic_id": 1, "subject": "a", "content": "b"}"#;
     assert_eq!(put(up.port, "/api/topic/create_topic", body).unwrap().status, 200);
 
@@ -102,8 +125,8 @@ fn the_system_works_heals_and_stops_in_order() {
     assert_eq!(up.out().matches("ended (signal 9), starts again in 100ms").count(), 2);
 
     let children = up.children();
-    assert_eq!(children.len(), 6);
-    kill(up.child.id(), Signal::INT);
+    assert_eq!(children.len(), want.len());
+    kill(up.pid(), Signal::INT);
     let status = wait_for("the end", || up.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     let said = up.out();
@@ -118,8 +141,8 @@ fn the_system_works_heals_and_stops_in_order() {
 fn killed_up_leaves_no_process_behind() {
     let up = Up::start(&[]).ready();
     let children = up.children();
-    assert_eq!(children.len(), 5);
-    kill(up.child.id(), Signal::KILL);
+    assert!(children.len() >= 5, "{children:?}");
+    kill(up.pid(), Signal::KILL);
     for (pid, name) in children {
         wait_for(&format!("the end of {name}"), || self::name(pid).is_none().then_some(()));
     }
@@ -145,4 +168,91 @@ fn missing_etcd_is_told_with_what_to_do() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("apt-get install etcd-server") && said.contains("-etcd.addr"), "{said}");
+}
+
+/// What a terminal shows: the lines on it, after what was written to it.
+fn shown(written: &str) -> Vec<String> {
+    let (mut lines, mut row, mut column) = (vec![Vec::<char>::new()], 0, 0);
+    let mut rest = written.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' => column = 0,
+            '\n' => {
+                row += 1;
+                lines.resize(lines.len().max(row + 1), Vec::new());
+            }
+            '\u{1b}' => {
+                // What is read may end anywhere.
+                assert!(matches!(rest.next(), Some('[') | None), "{written}");
+                let mut sequence = String::new();
+                while !sequence.ends_with(|c: char| c.is_ascii_alphabetic()) {
+                    sequence.push(rest.next().unwrap_or('m'));
+                }
+                let count = sequence[..sequence.len() - 1].parse().unwrap_or(1);
+                match sequence.chars().last() {
+                    Some('A') => row = row.checked_sub(count).expect("the cursor stays on the screen"),
+                    Some('J') => {
+                        lines.truncate(row + 1);
+                        lines[row].truncate(column);
+                    }
+                    // Colours, and whether long lines go on in the next.
+                    Some('m' | 'h' | 'l') => {}
+                    other => panic!("{other:?} in {written}"),
+                }
+            }
+            c => {
+                let line = &mut lines[row];
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = c;
+                column += 1;
+            }
+        }
+    }
+    lines.into_iter().map(|line| line.into_iter().collect()).collect()
+}
+
+#[test]
+fn table_on_a_terminal_changes_in_place_below_the_lines() {
+    let mut up = Up::start_by(&["-feed=2", "-log.format=pretty"], true);
+    // The table, when it is the last on the screen: a row's words by the process's name.
+    let table = |up: &Up| -> Option<BTreeMap<String, Vec<String>>> {
+        let lines = shown(&up.out());
+        let heads: Vec<_> = lines.iter().enumerate().filter(|(_, line)| line.starts_with("name ")).collect();
+        assert!(heads.len() <= 1, "one table, and no remains of others: {lines:#?}");
+        let (at, _) = heads.first()?;
+        let rows = lines[at + 1..].iter().filter(|line| !line.is_empty());
+        let rows = rows.map(|line| {
+            let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+            // None for a row that is not wholly written yet.
+            (words.len() >= 6).then(|| (words[0].clone(), words))
+        });
+        rows.collect()
+    };
+    let all_ready = |up: &Up| {
+        table(up).filter(|rows| rows.len() == up.children().len() && rows.values().all(|row| row[1] == "ready"))
+    };
+    let rows = wait_for("all are ready", || all_ready(&up).filter(|rows| rows.contains_key("apigateway")));
+    for name in ["etcd", "feed.1", "feed.2", "profile.1", "topic.1"] {
+        assert!(rows.contains_key(name), "{name} in {rows:?}");
+    }
+    let pid: u32 = rows["feed.1"][2].parse().unwrap();
+    assert!(up.children().contains(&(pid, "feed".into())));
+
+    kill(pid, Signal::KILL);
+    // Name, state, pid, time, restarts.
+    wait_for("it was started again, and is ready", || all_ready(&up).filter(|rows| rows["feed.1"][4] == "1"));
+    let lines = shown(&up.out());
+    let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(at("feed.1 ended (signal 9)") < at("restarts  where"), "{lines:#?}");
+    wait_for("the words of welcome", || up.out().contains("Ctrl-C stops everything").then_some(()));
+
+    kill(up.pid(), Signal::INT);
+    let status = wait_for("the end", || up.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let lines = shown(&up.out());
+    assert!(!lines.iter().any(|line| line.starts_with("name ")), "{lines:#?}");
+    assert!(
+        lines.iter().rfind(|line| !line.is_empty()).is_some_and(|line| line.ends_with("all stopped")),
+        "{lines:#?}"
+    );
 }
