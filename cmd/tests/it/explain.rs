@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::rig::{Answer, Http, System, wait_for};
+use crate::rig::{Answer, Http, System, run_from, wait_for};
 
 const READ: &str = "/api/feed/get_feeds?user_id=1&size=1";
 
@@ -54,4 +54,12 @@ fn a_retry_is_seen_with_who_was_asked_and_what_was_left() {
     assert_eq!(names, ["total", "parse", "call", "attempt1", "attempt2", "render"], "{timing}");
     let first = timing.split(", ").nth(3).unwrap().split(';').nth(1).unwrap();
     assert!(first.strip_prefix("dur=").unwrap().parse::<f64>().unwrap() >= 250.0, "{timing}");
+
+    let document = include_str!("../../../docs/api.md");
+    let shown = run_from(document, "X-Explain: 1", (8080, system.port()));
+    for header in
+        ["server-timing: total;dur=", "x-explained: call=feed.Feed/GetFeeds, balance=round_robin, candidates=("]
+    {
+        assert!(shown.lines().any(|line| line.starts_with(header)), "{shown}");
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::Browser,
-    rig::{Http, System, get, get_with, put, wait_for},
+    rig::{Http, System, get, put, run_from, wait_for},
 };
 
 const TAB: char = '\u{e004}';
@@ -132,7 +132,8 @@ fn shows_every_instance_at_work(browser: &Browser, system: &System) {
 }
 
 fn curl_gets_the_same(browser: &Browser, system: &System) {
-    let text = get_with(system.gateway.debug, "/", &[("Accept", "*/*")]).text();
+    let document = include_str!("../../../docs/live.md");
+    let text = run_from(document, "curl localhost", (6060, system.gateway.debug));
     for [service, addr, state, _] in shown(browser) {
         let of_service =
             text.split(&format!("\n{service}: good\n")).nth(1).unwrap_or_else(|| panic!("{service}: {text}"));

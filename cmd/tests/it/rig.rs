@@ -228,6 +228,17 @@ pub(crate) fn put(port: u16, target: &str, body: &str) -> std::io::Result<Answer
     Http::connect(port)?.request("PUT", target, &form, body.as_bytes())
 }
 
+/// Runs the command of a document that contains these words, its port replaced, in a shell; gives what it printed.
+pub(crate) fn run_from(document: &str, words: &str, ports: (u16, u16)) -> String {
+    let mut commands = document.lines().filter_map(|line| line.strip_prefix("$ "));
+    let command = commands.find(|command| command.contains(words)).expect("the document has the command");
+    let command = command.replace(&ports.0.to_string(), &ports.1.to_string());
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {}: {said}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// etcd, services and a gateway.
 pub(crate) struct System {
     pub(crate) gateway: Process,
