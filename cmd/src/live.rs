@@ -106,7 +106,7 @@ impl Live {
 /// Adds `/`, `/events` and `/instances` to the debug port.
 pub(crate) fn routes(app: &mut Server<()>, live: Live) {
     let live = Arc::new(live);
-    let hub = Hub::new(Arc::clone(&live));
+    let hub = Hub::new(Arc::clone(&live), events::STREAM_MAX);
     let policy: Arc<str> = policy(PAGE).into();
     let topology = Arc::clone(&live);
     app.at("/").get(move |request: Request<()>| {

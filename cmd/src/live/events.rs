@@ -22,12 +22,14 @@ const SUBSCRIBERS: usize = 16;
 /// From one event to the next.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// The longest that a stream lasts.
-const STREAM_MAX: Duration = Duration::from_secs(90);
+pub(super) const STREAM_MAX: Duration = Duration::from_secs(90);
 
 /// Who is looking.
 #[derive(Clone, Debug)]
 pub(super) struct Hub {
     live: Arc<Live>,
+    /// The longest that a stream lasts.
+    stream_max: Duration,
     audience: Arc<Mutex<Audience>>,
 }
 
@@ -45,8 +47,8 @@ struct Subscriber {
 }
 
 impl Hub {
-    pub(super) fn new(live: Arc<Live>) -> Self {
-        Self { live, audience: Arc::default() }
+    pub(super) fn new(live: Arc<Live>, stream_max: Duration) -> Self {
+        Self { live, stream_max, audience: Arc::default() }
     }
 
     /// A stream of events, the first at once; or a refusal.
@@ -62,7 +64,7 @@ impl Hub {
         let (events, receiver) = async_channel::bounded(2);
         let _ = events.try_send(b"retry: 500\n\n".as_slice().into());
         let _ = events.try_send(self.live.event());
-        audience.subscribers.push(Subscriber { events, until: Instant::now() + STREAM_MAX });
+        audience.subscribers.push(Subscriber { events, until: Instant::now() + self.stream_max });
         if !std::mem::replace(&mut audience.served, true) {
             task::spawn(self.clone().publish());
         }
@@ -87,6 +89,12 @@ impl Hub {
                 let _ = one.events.try_send(Arc::clone(&event));
             }
         }
+    }
+
+    /// Whether events are being made.
+    #[cfg(test)]
+    pub(super) fn is_served(&self) -> bool {
+        self.audience().served
     }
 
     /// Held while an event is made, never across an await.

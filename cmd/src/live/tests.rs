@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use async_std::task::block_on;
 use client_core::{Config, Directory, Parts, directory::fixed::Fixed};
 use futures_lite::{AsyncReadExt as _, future::poll_once};
@@ -7,8 +9,8 @@ use tide::http::{Method, Url};
 
 use super::*;
 
-/// The debug port of a gateway without instances.
-fn app() -> Server<()> {
+/// A gateway without instances.
+fn live() -> Live {
     let monitor = monitor::Monitor::new("apigateway", "0");
     let parts = Parts {
         config: Config::default(),
@@ -18,8 +20,13 @@ fn app() -> Server<()> {
         tracer: tracer::Tracer::off(),
     };
     let callers = vec![("feed", client_feed::FeedClient::new(&parts).caller().clone())];
+    Live { callers, metrics: monitor.http(&[]), started: Instant::now() }
+}
+
+/// Its debug port.
+fn app() -> Server<()> {
     let mut app = tide::new();
-    routes(&mut app, Live { callers, metrics: monitor.http(&[]), started: Instant::now() });
+    routes(&mut app, live());
     app
 }
 
@@ -97,7 +104,7 @@ fn events_come_at_once_then_twice_a_second_and_for_so_many_only() {
             let read = stream.read(&mut piece).await.unwrap();
             text += std::str::from_utf8(&piece[..read]).unwrap();
         }
-        assert!(started.elapsed() < std::time::Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(10));
         let mut events = text.split("\n\n");
         assert_eq!(events.next(), Some("retry: 500"));
         for event in events.take(3) {
@@ -113,5 +120,30 @@ fn events_come_at_once_then_twice_a_second_and_for_so_many_only() {
         // Who goes makes place.
         drop((stream, streams));
         assert_eq!(get(&app, "/events", "text/event-stream").await.status(), 200);
+    });
+}
+
+#[test]
+fn a_stream_ends_after_its_time_and_nothing_is_made_when_nobody_looks() {
+    block_on(async {
+        let hub = Hub::new(Arc::new(live()), Duration::from_secs(1));
+        assert!(!hub.is_served());
+        let started = Instant::now();
+        let mut response = hub.subscribe();
+        assert!(hub.is_served());
+        let text = response.take_body().into_string().await.unwrap();
+        assert!(text.ends_with("\n\n") && text.matches("data: ").count() >= 2, "{text}");
+        let lasted = started.elapsed();
+        assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&lasted), "{lasted:?}");
+        assert!(!hub.is_served());
+
+        // Who goes is noticed at the next event.
+        drop(hub.subscribe());
+        assert!(hub.is_served());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while hub.is_served() {
+            assert!(Instant::now() < deadline, "events are made for nobody");
+            async_std::task::sleep(Duration::from_millis(5)).await;
+        }
     });
 }
