@@ -96,7 +96,7 @@ impl Text {
 /// `-x=v`, `-x v`, `--x=v` and `--x v` all become `--x=v`: every flag takes a value, so what follows is one, whatever it
 /// looks like (`-1` is). Only what asks for a text takes none, and ends the reading.
 fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<Asked, Exit> {
-    let mut args = args.into_iter();
+    let mut args = args.into_iter().peekable();
     let mut rewritten: Vec<String> = args.next().map(|_| program.to_owned()).into_iter().collect();
     let utf8 = |arg: OsString, what: &str| {
         arg.into_string().map_err(|arg| Exit::Usage(format!("{what}{} is not UTF-8", arg.to_string_lossy())))
@@ -127,8 +127,10 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<As
             None if name == "man" => return Ok(Asked::Text(Text::Man)),
             // Asks for a text, too, but of a process that has these flags.
             None if name == "healthcheck" => rewritten.push("--healthcheck=readyz".into()),
-            // Bare, as Go's boolean flags are.
-            None if name == "explain" => rewritten.push("--explain=on".into()),
+            // May stand alone, as Go's boolean flags do.
+            None if name == "explain" && args.peek().is_none_or(|next| next.to_string_lossy().starts_with('-')) => {
+                rewritten.push("--explain=on".into())
+            }
             None => match args.next() {
                 Some(shell) if name == "completions" => {
                     return Ok(Asked::Text(Text::Completions(shell.to_string_lossy().into_owned())));

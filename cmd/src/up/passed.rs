@@ -95,4 +95,6 @@ passed! {
     http_idempotency_ttl "http.idempotency.ttl" "duration" Gateway,
     /// To the gateway: a file that keeps the last list of instances
     discovery_cache "discovery.cache" "file" Gateway,
+    /// To the gateway: whether X-Explain: 1 is answered
+    explain "explain" "on|off" Gateway,
 }

@@ -111,7 +111,7 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
         program: sibling("apigateway")?,
         args,
         ready: Ready::Debug(gateway_debug),
-        shown: format!("{url}, http://127.0.0.1:{gateway_debug}/instances"),
+        shown: format!("{url}, live page http://127.0.0.1:{gateway_debug}/"),
     });
     processes.iter().try_for_each(Process::check)?;
     Ok(Plan { processes, notes: ports.notes, http: url, gateway_debug })
