@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit faults prove deny dist e2e needs test-needs prove-needs e2e-needs
+.PHONY: run build test fmt unused clippy doc unit faults prove bench deny dist e2e needs test-needs prove-needs bench-needs e2e-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -38,6 +38,12 @@ faults:
 # Every fault, in its full length and of the release build, in about 35 minutes; the report is in target/prove/.
 prove: test-needs prove-needs
 	$(CARGO) test --release --locked -p cmd --test prove -- all
+
+# The gateway and the feed service beside the least that does the same work; tables, and figures in target/bench/.
+bench: bench-needs
+	$(CARGO) build --profile dist --locked -p cmd --bins
+	$(CARGO) build --release --locked --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
+	cmd/benches/bench
 
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
 deny:
@@ -81,6 +87,14 @@ test-needs: needs
 prove-needs:
 	@missing=""; \
 	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	$(INSTALL)
+
+# What only `make bench` uses.
+bench-needs: needs
+	@missing=""; \
+	command -v wrk >/dev/null || missing="$$missing wrk"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
+	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	$(INSTALL)
 
 # What only `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
