@@ -42,7 +42,10 @@ impl Middleware<State> for Edge {
         let watch = Watch::start(&gateway, route, request.method(), held);
         let head = Head::read(request.as_ref());
         let request_id: Arc<str> = request_id(head.request_id).into();
-        let parent = tracer::Context::extract(|name| find(request.as_ref(), name));
+        let parent = match head.traced {
+            true => tracer::Context::extract(|name| find(request.as_ref(), name)),
+            false => tracer::Context::NONE,
+        };
         let mut span = gateway.tracer.server(route.map_or("none", |route| route.span), parent);
 
         let trail = (head.explain && gateway.options.explain).then(Trail::default);
@@ -234,6 +237,8 @@ struct Head<'a> {
     strict: bool,
     /// `X-Explain: 1`: how this request was answered.
     explain: bool,
+    /// There are headers that may tell of a trace.
+    traced: bool,
 }
 
 impl<'a> Head<'a> {
@@ -245,7 +250,7 @@ impl<'a> Head<'a> {
                 "request-timeout" => head.timeout = Some(values.last().as_str()),
                 "x-explain" => head.explain = values.last().as_str() == "1",
                 "prefer" => head.strict = values.iter().any(|value| is_strict(value.as_str())),
-                _ => {}
+                name => head.traced |= tracer::Context::is_header(name),
             }
         }
         head

@@ -16,12 +16,14 @@ def valgrind(folder, name):
     return out, ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
 
 
-def callgrind(program, out, path, body=None, seconds=6):
-    """Instructions and allocations per request of a program that runs under valgrind(); ends the program."""
-    wrk(program.port, path, 2, body)  # caches filled, label sets resolved
+def callgrind(program, front, out, path, seconds=6):
+    """Instructions and allocations per request of a program that runs under valgrind(), asked through `front` if it is
+    no gateway; ends the program."""
+    port = (front or program).port
+    wrk(port, path, 2)  # caches filled, label sets resolved
     control = lambda *words: subprocess.run(["callgrind_control", *words, str(program.pid)], check=True, capture_output=True)
     control("-i", "on")
-    requests = wrk(program.port, path, seconds, body)["requests"]
+    requests = wrk(port, path, seconds)["requests"]
     control("-i", "off")
     program.stop()
     instructions, allocations = read(out)
@@ -43,12 +45,12 @@ def read(out):
     return total, allocations
 
 
-def syscalls(program, path, body=None, seconds=3):
-    """System calls per request by name, of a program that runs as it is; those of the whole process."""
+def syscalls(program, path, front=None, seconds=3):
+    """System calls per request by name, of a program that runs as it is, asked through `front` if it is no gateway."""
     out = program.log.with_suffix(".strace")
     tracer = subprocess.Popen(["strace", "-f", "-c", "-o", out, "-p", str(program.pid)], stderr=subprocess.PIPE)
     until("strace is attached", lambda: b"attached" in tracer.stderr.readline())
-    requests = wrk(program.port, path, seconds, body)["requests"]
+    requests = wrk((front or program).port, path, seconds)["requests"]
     tracer.send_signal(signal.SIGINT)
     tracer.wait(30)
     counts = collections.Counter()

@@ -151,6 +151,12 @@ def fill(port, profile=False):
         put(port, "/api/profile/create_profile", user_id=123, name="Ann", company="Acme", title="engineer")
 
 
+def fill_many(port, users, per_user, text):
+    """Stores `per_user` feeds of each user with texts of so many bytes, in the order of their ids."""
+    command = ["wrk", "-t1", "-c32", "-d600s", "-s", DRIVE, f"http://127.0.0.1:{port}{CREATE}", "--", "FILL", users, per_user, text]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+
+
 def wrk(port, path, seconds, body=None, connections=32):
     """One closed-loop run: what wrk counted. Any answer but 200 ends the measurement."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", DRIVE, f"http://127.0.0.1:{port}{path}"]
@@ -160,3 +166,51 @@ def wrk(port, path, seconds, body=None, connections=32):
     if result["errors"] or not result["requests"]:
         raise SystemExit(f"bench: {path} failed: {text}")
     return result
+
+
+def load(folder, port, rate, seconds):
+    """One open-loop run of our load generator: its latencies. Any answer but 200 ends the measurement."""
+    out = folder / "load.json"
+    command = [OURS / "load", f"-target=http://127.0.0.1:{port}", f"-path={FEEDS}", f"-rate={rate}", f"-duration={seconds}s",
+               f"-json={out}"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    report = json.loads(out.read_text())
+    if set(report["statuses"]) != {"200"} or report["broken"] or report["unsent"]:
+        raise SystemExit(f"bench: the load failed: {report}")
+    return report["reads"]
+
+
+class Stage(Scene):
+    """Our services with our gateway and the bare one before them, and a bare pair."""
+
+    def __enter__(self):
+        self.feed = self.ours("feed")
+        self.profile = self.ours("profile")
+        self.gateways = {"ours": self.ours("apigateway"), "bare": self.bare("bare-gateway", self.feed)}
+        self.bare_feed = self.bare("bare-feed")
+        self.gateways["bare_all"] = self.bare("bare-gateway", self.bare_feed)
+        self.services = {"ours": self.feed, "bare": self.feed, "bare_all": self.bare_feed}
+        fill(self.gateways["ours"].port, profile=True)
+        fill(self.gateways["bare_all"].port)
+        answers = {get(gateway.port, FEEDS) for gateway in self.gateways.values()}
+        if len(answers) != 1 or next(iter(answers))[0] != 200:
+            raise SystemExit(f"bench: the gateways do not answer the same: {answers}")
+        return self
+
+    def fronted(self, feed):
+        """A feed service with records, and a bare gateway before it."""
+        front = self.bare("bare-gateway", feed)
+        fill(front.port)
+        return feed, front
+
+
+def stripped(binary):
+    """A binary's bytes without symbols."""
+    with tempfile.NamedTemporaryFile() as out:
+        subprocess.run(["strip", "-o", out.name, binary], check=True)
+        return os.path.getsize(out.name)
+
+
+def processor():
+    names = re.findall(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return names[0] if names else "unknown"

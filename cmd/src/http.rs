@@ -36,11 +36,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_std::net::{TcpListener, TcpStream};
+use async_io::Async;
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 
 pub use limits::Limits;
 pub use proto::shim::Drained;
+use proto::socket::Socket;
 
 use connection::Shared;
 use watch::Registry;
@@ -96,12 +97,15 @@ async fn accept_until<S>(listener: std::net::TcpListener, shared: &Arc<Shared<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let listener = TcpListener::from(listener);
+    let listener = match Async::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => return log::error!("cannot accept connections: {error}"),
+    };
     let mut shutdown = pin!(shutdown);
     // The debug port is served without metrics: it has the public port's descriptors, and that one tells of their end.
     let mut failures = Failures { quiet: shared.is_quiet(), ..Failures::default() };
     loop {
-        let mut accept = pin!(listener.accept());
+        let mut accept = pin!(Socket::accept(&listener));
         let accepted = poll_fn(|context| match shutdown.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => accept.as_mut().poll(context).map(Some),
@@ -124,7 +128,7 @@ where
     }
 }
 
-async fn admit<S>(stream: TcpStream, peer: std::net::SocketAddr, shared: &Arc<Shared<S>>)
+async fn admit<S>(stream: Socket, peer: std::net::SocketAddr, shared: &Arc<Shared<S>>)
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -141,7 +145,7 @@ where
 
 /// Over the cap: one short answer, as far as the socket takes it at once, and the end. Waiting for the peer would keep
 /// a socket beyond the cap.
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: Socket) {
     const PROBLEM: &str = r#"{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": "too many connections", "code": "UNAVAILABLE", "request_id": "none"}"#;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
@@ -149,7 +153,7 @@ async fn refuse(mut stream: TcpStream) {
         PROBLEM.len()
     );
     let _ = future::poll_once(stream.write_all(answer.as_bytes())).await;
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.get_ref().shutdown(std::net::Shutdown::Write);
     // What has come already is taken: bytes left unread would make a reset of the close.
     let _ = future::poll_once(stream.read(&mut [0; 4096])).await;
 }

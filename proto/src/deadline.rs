@@ -8,11 +8,14 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Either;
+use pin_project_lite::pin_project;
+use tokio::time::Timeout;
 use tonic::{Status, body::Body};
 use tower::Service;
 
@@ -91,13 +94,10 @@ impl<S> Deadlines<S> {
 impl<S, B> Service<Request<Body>> for Deadlines<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<Either<B, Body>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Bounded<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -108,11 +108,31 @@ where
         // From now on the deadline speaks; the header would only be enforced a second time.
         request.headers_mut().remove(GRPC_TIMEOUT);
         request.extensions_mut().insert(Deadline(Instant::now() + left));
-        let call = self.inner.call(request);
-        Box::pin(async move {
-            match tokio::time::timeout(left, call).await {
-                Ok(answer) => answer.map(|response| response.map(Body::new)),
-                Err(_) => Ok(Status::deadline_exceeded("the caller's time is used up").into_http()),
+        Bounded { call: tokio::time::timeout(left, self.inner.call(request)) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Deadlines`].
+    #[derive(Debug)]
+    pub struct Bounded<F> {
+        #[pin]
+        call: Timeout<F>,
+    }
+}
+
+impl<F, B> Future for Bounded<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<Either<B, Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(self.project().call.poll(context)) {
+            Ok(answer) => answer.map(|response| response.map(Either::Left)),
+            Err(_) => {
+                let status: Response<Body> = Status::deadline_exceeded("the caller's time is used up").into_http();
+                Ok(status.map(Either::Right))
             }
         })
     }

@@ -23,6 +23,7 @@ pub mod deadline;
 pub mod routes;
 mod serve;
 pub mod shim;
+pub mod socket;
 pub mod tls;
 
 pub use tonic_health as health;

@@ -55,6 +55,13 @@ impl Context {
             .unwrap_or(Self::NONE)
     }
 
+    /// Whether a header of this lower-case name is looked at by [`Context::extract`]. Who has none of them need not be
+    /// asked for each.
+    #[must_use]
+    pub fn is_header(name: &str) -> bool {
+        name == "b3" || name == "traceparent" || name.starts_with("x-b3-")
+    }
+
     /// Writes the `x-b3-*` headers and `traceparent`; without a trace, only the sampling decision, if there is one.
     pub fn inject(&self, mut put: impl FnMut(&'static str, &str)) {
         if self.is_some() {

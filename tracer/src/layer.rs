@@ -47,7 +47,11 @@ impl TraceLayer {
         let method = self.methods.iter().find(|method| **method == path);
         let name = method.map_or("unknown", |method| method.trim_start_matches('/'));
         let headers = request.headers();
-        let parent = Context::extract(|name| headers.get(name).and_then(|value| value.to_str().ok()));
+        let parent = if headers.keys().any(|name| Context::is_header(name.as_str())) {
+            Context::extract(|name| headers.get(name).and_then(|value| value.to_str().ok()))
+        } else {
+            Context::NONE
+        };
         let span = self.tracer.server(name, parent);
         request.extensions_mut().insert(span.context());
         span.is_recording().then_some(Open { span: Some(span) })

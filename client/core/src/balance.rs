@@ -13,6 +13,11 @@ use std::{
 pub struct Cursor(AtomicUsize);
 
 impl Cursor {
+    /// The next turn is that of `index`.
+    pub fn set(&self, index: usize) {
+        self.0.store(index, Ordering::Relaxed);
+    }
+
     /// The next of `len` instances that `take` grants something for.
     ///
     /// A skipped instance moves the cursor on, so that its turn does not fall to its neighbour every time.

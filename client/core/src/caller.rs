@@ -15,6 +15,7 @@ use std::{
 
 use async_std::task;
 use bytes::Bytes;
+use http::HeaderMap;
 use monitor::ClientMetrics;
 use proto::shim;
 use tonic::{Code, metadata::MetadataMap};
@@ -23,6 +24,7 @@ use tracer::{Span, Tracer};
 use crate::{
     breaker::Verdict,
     config::Config,
+    conn::{self, Failure},
     context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID},
     directory::etcd,
     error::{CallError, Sent},
@@ -62,6 +64,9 @@ struct Call<'a> {
     context: &'a Context,
     number: usize,
     method: &'static Method,
+    /// The request, encoded and framed once for all attempts.
+    framed: Bytes,
+    /// The request, encoded.
     body: Bytes,
     deadline: Instant,
 }
@@ -117,11 +122,13 @@ impl Caller {
             return Err(CallError::unsent(Code::Internal, format!("{} has no method {method}", inner.service.name)));
         };
         let longest = started + inner.config.timeout;
+        let framed = conn::frame(request);
         let call = Call {
             context,
             number: method,
             method: found,
-            body: Bytes::from(request.encode_to_vec()),
+            body: framed.slice(conn::PREFIX..),
+            framed,
             deadline: context.deadline.map_or(longest, |deadline| deadline.min(longest)),
         };
         if let Some(trail) = &context.explain {
@@ -268,20 +275,23 @@ impl Inner {
         // What will not be retried gets all the time there is; a full attempt's worth of silence is the instance's fault.
         let given = if call.method.idempotent { left.min(self.config.attempt_timeout) } else { left };
         let mut span = self.span(call, &picked, made);
-        let metadata = metadata(call.context, &span, made, given);
+        let headers = headers(call.context, &span, made, given);
         let path = http::uri::PathAndQuery::from_static(call.method.path);
         let answer =
-            shim::timeout(given, picked.link.unary(path, metadata, call.body.clone(), self.config.reply_bytes)).await;
+            shim::timeout(given, picked.link.unary(path, headers, call.framed.clone(), self.config.reply_bytes)).await;
         let outcome = match answer {
-            Some(Ok(response)) => {
+            Some(Ok(answer)) => {
                 held.verdict = Verdict::Success;
                 self.metrics.attempt(call.number, 0);
-                let degraded = Degraded::read(response.metadata());
-                return Ok((response.into_inner(), degraded));
+                let degraded = Degraded::read(&MetadataMap::from_headers(answer.headers));
+                return Ok((answer.message, degraded));
             }
             // The instance and we wait for the same time: who sees its end first is chance.
-            Some(Err(status)) if status.code() != Code::DeadlineExceeded => Outcome::of(&status, self.service.name),
-            Some(Err(_)) | None => Outcome::of_silence(given, &self.config, self.service.name),
+            Some(Err(Failure::Service(status))) if status.code() == Code::DeadlineExceeded => {
+                Outcome::of_silence(given, &self.config, self.service.name)
+            }
+            Some(Err(failure)) => Outcome::of(&failure, self.service.name),
+            None => Outcome::of_silence(given, &self.config, self.service.name),
         };
         held.verdict = outcome.verdict;
         self.metrics.attempt(call.number, i32::from(outcome.error.code));
@@ -368,12 +378,14 @@ impl Drop for Held<'_> {
 }
 
 /// The headers of one attempt.
-fn metadata(context: &Context, span: &Span, made: u32, given: Duration) -> MetadataMap {
-    let mut headers = http::HeaderMap::with_capacity(8);
+fn headers(context: &Context, span: &Span, made: u32, given: Duration) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(proto::deadline::GRPC_TIMEOUT, proto::deadline::encode(given));
     if let Some(id) = &context.request_id
-        && let Ok(value) = http::HeaderValue::from_str(id)
+        && let Ok(mut value) = http::HeaderValue::from_str(id)
     {
+        // No other request has it: it would only push others out of the tables that compress headers.
+        value.set_sensitive(true);
         headers.insert(REQUEST_ID, value);
     }
     if made > 1 || context.retried {
@@ -384,7 +396,7 @@ fn metadata(context: &Context, span: &Span, made: u32, given: Duration) -> Metad
             headers.insert(name, value);
         }
     });
-    MetadataMap::from_headers(headers)
+    headers
 }
 
 /// Held for a few instructions, never across an await; a panic elsewhere leaves nothing half done.

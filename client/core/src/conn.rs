@@ -1,56 +1,49 @@
-//! One HTTP/2 connection to one instance, on async-std's sockets: dial, check, send; and what a failure proves.
+//! One HTTP/2 connection to one instance, on async-std's reactor: dial, check, send; and what a failure proves.
 //!
 //! ```text
 //!   dial: TCP (nodelay) -> TLS if configured -> HTTP/2 -> grpc.health.v1 Check("feed.Feed")
 //!                                                           SERVING or no health service -> a Link
 //!                                                           NOT_FOUND -> another service lives here now
+//!
+//!   Link::unary --HEADERS, DATA--> h2's buffers <--> Driver (one task per connection): bytes, pings
+//!        ^------------------ HEADERS, DATA, trailers --------'
 //! ```
 //!
 //! tonic's own channel hides what a balancer must know: a channel that reconnects says it is ready, and its errors do
-//! not tell whether a request was sent. hyper's connection says both, so tonic's codec ([`tonic::client::Grpc`]) is
-//! put on that: a [`Link`] is closed the moment its connection is, and a request that came back unsent is known to be so.
+//! not tell whether a request was sent. h2 says both. It is used as it is, without hyper's client and tonic's streams
+//! between: those hand every request from task to task, four times, where a unary call needs none of it.
 
 use std::{
-    error::Error as StdError,
-    future::Future,
+    future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use async_std::{future::timeout, net::TcpStream};
-use bytes::{Buf as _, BufMut as _, Bytes};
-use http::{Request, Response, Uri};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{self, SendRequest},
+use async_std::{future::timeout, net::ToSocketAddrs as _};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::{
+    RecvStream,
+    client::{Builder, SendRequest},
 };
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use prost::Message as _;
-use proto::{health::pb, tls::Tls};
-use smol_hyper::rt::{FuturesIo, SmolTimer};
-use tonic::{
-    Code, Status,
-    body::Body,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::MetadataMap,
-};
-use tower::Service;
+use proto::{health::pb, socket::Socket, tls::Tls};
+use tonic::{Code, Status};
 
-use crate::error::Sent;
+use crate::{driver::Driver, error::Sent, wire::Wire};
 
 /// The longest a dial may take: TCP, TLS, HTTP/2 and the health check, each.
 const DIAL_STEP: Duration = Duration::from_secs(1);
-/// A ping goes out after this much silence, so that a half-open peer is found within seconds.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// A connection whose ping stays unanswered for this long is dead.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Flow-control windows: replies are small, a full page of feeds is not.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The largest header list of a reply, in bytes.
+const HEADER_BYTES: u32 = 16 << 10;
 
 /// Why an instance could not be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +53,7 @@ pub(crate) enum DialError {
     #[error("no answer within {DIAL_STEP:?}")]
     Timeout,
     #[error("{0}")]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
     #[error("it does not serve {0}")]
     WrongService(&'static str),
     #[error("its health check says {0}")]
@@ -85,37 +78,154 @@ impl From<async_std::future::TimeoutError> for DialError {
     }
 }
 
-/// The future that moves a connection's bytes; it ends when the connection does.
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A usable connection. Cheap to clone.
-#[derive(Clone)]
+/// A usable connection.
 pub(crate) struct Link {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
+    closed: Arc<AtomicBool>,
     origin: Uri,
     /// The peer, for spans.
     pub(crate) peer: Option<SocketAddr>,
 }
 
+/// The whole answer to a call that succeeded.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What came before the message.
+    pub(crate) headers: HeaderMap,
+    /// The message, encoded.
+    pub(crate) message: Bytes,
+}
+
+/// Why a call was not answered.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The service said it.
+    Service(Status),
+    /// The transport broke; the request was surely not processed, or may have been.
+    Transport(Sent, h2::Error),
+}
+
+/// A message as gRPC frames it: uncompressed, its length before it.
+pub(crate) fn frame(message: &impl prost::Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(PREFIX + length);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // Only a buffer that is too small is refused, and this one grows.
+    let _ = message.encode(&mut framed);
+    framed.freeze()
+}
+
+/// The bytes before a framed message.
+pub(crate) const PREFIX: usize = 5;
+
 impl Link {
     /// Whether the connection is gone, or going away.
     pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.closed.load(Ordering::Relaxed)
     }
 
-    /// Sends one unary call and waits for its whole answer.
+    /// Sends one unary call, its message framed, and waits for its whole answer, of at most `most` bytes.
     pub(crate) async fn unary(
         &self,
-        path: http::uri::PathAndQuery,
-        metadata: MetadataMap,
-        body: Bytes,
-        reply_bytes: usize,
-    ) -> Result<tonic::Response<Bytes>, Status> {
-        let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), body);
-        Grpc::with_origin(self.clone(), self.origin.clone())
-            .max_decoding_message_size(reply_bytes)
-            .unary(request, path, Raw)
-            .await
+        path: PathAndQuery,
+        headers: HeaderMap,
+        framed: Bytes,
+        most: usize,
+    ) -> Result<Answer, Failure> {
+        let mut sender = self.sender.clone();
+        let unsent = |error| Failure::Transport(Sent::No, error);
+        poll_fn(|context| sender.poll_ready(context)).await.map_err(unsent)?;
+        let (response, mut stream) = sender.send_request(self.request(path, headers), false).map_err(unsent)?;
+        stream.send_data(framed, true).map_err(broken)?;
+        let (head, mut body) = response.await.map_err(broken)?.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(Failure::Service(Status::new(code(head.status), format!("HTTP status {}", head.status))));
+        }
+        if let Some(status) = Status::from_header_map(&head.headers) {
+            return Err(Failure::Service(status));
+        }
+        let mut message = read(&mut body, most).await?;
+        let trailers = body.trailers().await.map_err(broken)?;
+        match trailers.as_ref().and_then(Status::from_header_map) {
+            Some(status) if status.code() != Code::Ok => return Err(Failure::Service(status)),
+            Some(_) => {}
+            None => return Err(Failure::Service(Status::unknown("the answer ended without a status"))),
+        }
+        unframe(&mut message)?;
+        Ok(Answer { headers: head.headers, message })
+    }
+
+    fn request(&self, path: PathAndQuery, mut headers: HeaderMap) -> Request<()> {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        let mut uri = self.origin.clone().into_parts();
+        uri.path_and_query = Some(path);
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+fn broken(error: h2::Error) -> Failure {
+    // Other resets and a GOAWAY may concern a request that was processed.
+    let refused = error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    Failure::Transport(if refused { Sent::No } else { Sent::Maybe }, error)
+}
+
+/// The body to its end. As a rule it is one piece, which is then not copied.
+async fn read(body: &mut RecvStream, most: usize) -> Result<Bytes, Failure> {
+    let mut whole = Bytes::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.map_err(broken)?;
+        body.flow_control().release_capacity(piece.len()).map_err(broken)?;
+        if whole.len() + piece.len() > most.saturating_add(PREFIX) {
+            let status = format!("the answer is too large: more than {most} bytes");
+            return Err(Failure::Service(Status::out_of_range(status)));
+        }
+        if whole.is_empty() {
+            whole = piece;
+        } else {
+            let mut joined = BytesMut::with_capacity(2 * (whole.len() + piece.len()));
+            joined.extend_from_slice(&whole);
+            joined.extend_from_slice(&piece);
+            whole = joined.freeze();
+        }
+    }
+    Ok(whole)
+}
+
+/// Takes the prefix off the one message that there must be.
+fn unframe(framed: &mut Bytes) -> Result<(), Failure> {
+    let length = framed.get(1..PREFIX).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    let wrong = match (framed.first(), length) {
+        (Some(0), Some(length)) if framed.len() - PREFIX == length as usize => {
+            *framed = framed.split_off(PREFIX);
+            return Ok(());
+        }
+        (Some(0), _) => "the answer is not one whole message",
+        (Some(_), _) => "the answer is compressed, which was not asked for",
+        (None, _) => "the answer has no message",
+    };
+    Err(Failure::Service(Status::internal(wrong)))
+}
+
+/// What an HTTP status stands for where there is no gRPC status: somebody else answered, such as a proxy.
+/// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
+fn code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }
 
@@ -127,175 +237,79 @@ impl std::fmt::Debug for Link {
 
 /// Connects to `addr` and checks that it serves `service` (its gRPC name).
 pub(crate) async fn dial(addr: &str, service: &'static str, tls: Option<&Tls>) -> Result<(Link, Driver), DialError> {
-    let stream = timeout(DIAL_STEP, TcpStream::connect(addr)).await??;
-    stream.set_nodelay(true)?;
-    let peer = stream.peer_addr().ok();
+    let socket = timeout(DIAL_STEP, connect(addr)).await??;
+    let peer = socket.get_ref().peer_addr().ok();
     let (link, mut driver) = match tls {
-        None => handshake(FuturesIo::new(stream), "http", addr, peer).await?,
+        None => handshake(Wire::plain(socket), "http", addr, peer).await?,
         Some(tls) => {
             let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
             let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             let connector = futures_rustls::TlsConnector::from(tls.client());
-            let stream = timeout(DIAL_STEP, connector.connect(name, stream)).await??;
-            handshake(FuturesIo::new(stream), "https", addr, peer).await?
+            let stream = timeout(DIAL_STEP, connector.connect(name, socket)).await??;
+            handshake(Wire::tls(stream), "https", addr, peer).await?
         }
     };
     let check = futures_lite::future::or(async { timeout(DIAL_STEP, check(&link, service)).await? }, async {
-        (&mut driver).await;
+        driver.run().await;
         Err(DialError::Unhealthy("nothing: the connection closed".into()))
     });
     check.await?;
     Ok((link, driver))
 }
 
-async fn handshake<I>(io: I, scheme: &str, addr: &str, peer: Option<SocketAddr>) -> Result<(Link, Driver), DialError>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-{
-    let origin = Uri::builder().scheme(scheme).authority(addr).path_and_query("/").build().map_err(io::Error::other)?;
-    let (sender, connection) = timeout(
-        DIAL_STEP,
-        http2::Builder::new(Spawn)
-            .timer(SmolTimer::new())
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(io),
-    )
-    .await??;
-    let driver: Driver = Box::pin(async move {
-        if let Err(error) = connection.await {
-            log::debug!("connection ended: {error}");
+/// A connection to `addr`, whoever listens there.
+#[cfg(feature = "testing")]
+pub(crate) async fn open(addr: &str) -> Result<(Link, Driver), DialError> {
+    let socket = connect(addr).await?;
+    handshake(Wire::plain(socket), "http", addr, None).await
+}
+
+/// The first of the addresses behind a name that takes the connection.
+async fn connect(addr: &str) -> io::Result<Socket> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in addr.to_socket_addrs().await? {
+        match Socket::connect(addr).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = error,
         }
-    });
-    Ok((Link { sender, origin, peer }, driver))
+    }
+    Err(failed)
+}
+
+async fn handshake(
+    wire: Wire,
+    scheme: &str,
+    addr: &str,
+    peer: Option<SocketAddr>,
+) -> Result<(Link, Driver), DialError> {
+    let origin = Uri::builder().scheme(scheme).authority(addr).path_and_query("/").build().map_err(io::Error::other)?;
+    let heard = wire.heard();
+    let handshake = Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_BYTES)
+        .handshake(wire);
+    let (sender, connection) = timeout(DIAL_STEP, handshake).await??;
+    let closed = Arc::new(AtomicBool::new(false));
+    let driver = Driver::new(connection, sender.clone(), heard, Arc::clone(&closed));
+    Ok((Link { sender, closed, origin, peer }, driver))
 }
 
 /// Asks the instance whether it serves `service`. One that has no health service is taken at its word.
 async fn check(link: &Link, service: &'static str) -> Result<(), DialError> {
-    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-    let body = pb::HealthCheckRequest { service: service.into() }.encode_to_vec().into();
-    match link.unary(path, MetadataMap::new(), body, 1024).await {
-        Ok(reply) => match pb::HealthCheckResponse::decode(reply.into_inner()).map(|reply| reply.status()) {
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let question = frame(&pb::HealthCheckRequest { service: service.into() });
+    match link.unary(path, HeaderMap::new(), question, 1024).await {
+        Ok(answer) => match pb::HealthCheckResponse::decode(answer.message).map(|reply| reply.status()) {
             Ok(pb::health_check_response::ServingStatus::Serving) => Ok(()),
             Ok(other) => Err(DialError::Unhealthy(other.as_str_name().to_owned())),
             Err(error) => Err(DialError::Unhealthy(error.to_string())),
         },
-        Err(status) if status.code() == Code::NotFound => Err(DialError::WrongService(service)),
-        Err(status) if status.code() == Code::Unimplemented && status.source().is_none() => Ok(()),
-        Err(status) => Err(DialError::Unhealthy(status.to_string())),
-    }
-}
-
-/// What a status that came out of [`Link::unary`] proves.
-pub(crate) enum Origin {
-    /// The service said it.
-    Service,
-    /// The transport broke; the request was surely not processed, or may have been.
-    Transport(Sent),
-}
-
-/// Decides by the error's source, never by its code: a service's own status has none.
-pub(crate) fn origin(status: &Status) -> Origin {
-    let mut source = status.source();
-    if source.is_none() {
-        return Origin::Service;
-    }
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<LinkError>()
-            && error.unsent
-        {
-            return Origin::Transport(Sent::No);
-        }
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return Origin::Transport(if refused { Sent::No } else { Sent::Maybe });
-        }
-        source = error.source();
-    }
-    Origin::Transport(Sent::Maybe)
-}
-
-/// A request that the connection did not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", if *unsent { "not sent" } else { "connection lost" })]
-pub(crate) struct LinkError {
-    /// hyper gave the request back: not a byte of it went out.
-    unsent: bool,
-    source: hyper::Error,
-}
-
-impl Service<Request<Body>> for Link {
-    type Response = Response<Incoming>;
-    type Error = LinkError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LinkError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.sender.poll_ready(context).map_err(|source| LinkError { unsent: true, source })
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.sender.try_send_request(request);
-        Box::pin(async move {
-            answer
-                .await
-                .map_err(|mut error| LinkError { unsent: error.take_message().is_some(), source: error.into_error() })
-        })
-    }
-}
-
-/// Spawns hyper's tasks on async-std.
-#[derive(Clone, Copy, Debug)]
-struct Spawn;
-
-impl<F> hyper::rt::Executor<F> for Spawn
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        async_std::task::spawn(future);
-    }
-}
-
-/// A codec that leaves messages as they are: a request is encoded once for all its attempts, and a reply is kept for
-/// degraded answers without encoding it again.
-#[derive(Clone, Copy, Debug)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+        Err(Failure::Service(status)) if status.code() == Code::NotFound => Err(DialError::WrongService(service)),
+        Err(Failure::Service(status)) if status.code() == Code::Unimplemented => Ok(()),
+        Err(Failure::Service(status)) => Err(DialError::Unhealthy(status.to_string())),
+        Err(Failure::Transport(_, error)) => Err(DialError::Unhealthy(format!("nothing: {error}"))),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Instance {
     listed: AtomicBool,
     /// A dial has ended, well or not.
     dialled: AtomicBool,
+    /// In the list that calls are given from.
+    rotates: AtomicBool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
     /// Its attempts of the last seconds.
@@ -61,6 +63,13 @@ pub(crate) struct Grant {
     started: Instant,
 }
 
+impl Grant {
+    /// Whether the request was the one that decides on an instance that was out.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.permit == Permit::Probe
+    }
+}
+
 impl Instance {
     pub(crate) fn new(endpoint: Endpoint, now: Instant) -> Self {
         Self {
@@ -69,6 +78,7 @@ impl Instance {
             link: ArcSwapOption::empty(),
             listed: AtomicBool::new(true),
             dialled: AtomicBool::new(false),
+            rotates: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
             window: Window::new(now),
@@ -88,19 +98,19 @@ impl Instance {
     }
 
     /// The connection, if it can be used now.
-    pub(crate) fn link(&self) -> Option<Link> {
-        self.link.load().as_ref().filter(|link| !link.is_closed()).map(|link| Link::clone(link))
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.link.load_full().filter(|link| !link.is_closed())
     }
 
-    /// Whether it has a usable connection.
+    /// Whether it has a connection, which may have ended a moment ago.
     pub(crate) fn is_ready(&self) -> bool {
-        self.link.load().as_ref().is_some_and(|link| !link.is_closed())
+        self.link.load().is_some()
     }
 
     /// A new connection passed its health check.
-    pub(crate) fn connected(&self, link: Link) {
+    pub(crate) fn connected(&self, link: Arc<Link>) {
         self.health().breaker.reconnected();
-        self.link.store(Some(link.into()));
+        self.link.store(Some(link));
     }
 
     /// A dial has ended; whether it was the first.
@@ -115,6 +125,12 @@ impl Instance {
     /// The connection is gone.
     pub(crate) fn disconnected(&self) {
         self.link.store(None);
+        self.rotates.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it comes into rotation just now, rather than having been in it.
+    pub(crate) fn enter_rotation(&self) -> bool {
+        !self.rotates.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn is_listed(&self) -> bool {

@@ -9,7 +9,8 @@
 //!     limit  retry  fallback      may it be made? may it be made again? what if it cannot?
 //!              pool.rs            the instances, connected; picks one per attempt
 //!     balance  breaker  instance  whose turn? is it well? its connection and figures
-//!              conn.rs            one HTTP/2 connection on async-std
+//!              conn.rs            one HTTP/2 connection: dial, check, send
+//!     driver  wire                its bytes and pings
 //!              directory/         the list, watched in etcd; and the registrar of a service's own key
 //! ```
 //!
@@ -24,6 +25,7 @@ mod config;
 mod conn;
 mod context;
 pub mod directory;
+mod driver;
 mod error;
 pub mod explain;
 pub mod fallback;
@@ -37,6 +39,7 @@ pub mod retry;
 mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wire;
 
 pub use caller::Caller;
 pub use config::{Balance, Config, ConfigError};

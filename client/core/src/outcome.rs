@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
     breaker::Verdict,
     config::Config,
-    conn::{self, Origin},
+    conn::Failure,
     context::RETRY_PUSHBACK,
     error::{CallError, Sent},
     retry::Failed,
@@ -25,10 +25,10 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// What a status means: for the caller, for a retry, for the breaker.
-    pub(crate) fn of(status: &Status, service: &str) -> Self {
-        match conn::origin(status) {
-            Origin::Transport(sent) => Self {
+    /// What a failure means: for the caller, for a retry, for the breaker.
+    pub(crate) fn of(failure: &Failure, service: &str) -> Self {
+        match failure {
+            &Failure::Transport(sent, _) => Self {
                 error: CallError {
                     code: Code::Unavailable,
                     message: format!("the connection to {} was lost", service),
@@ -39,7 +39,7 @@ impl Outcome {
                 failed: Failed { sent, transient: true, pushed_back: false },
                 verdict: Verdict::Failure,
             },
-            Origin::Service => {
+            Failure::Service(status) => {
                 let code = status.code();
                 // An instance that does not know the method did nothing with it.
                 let sent = if code == Code::Unimplemented { Sent::No } else { Sent::Maybe };

@@ -35,6 +35,7 @@ use crate::{
     config::Balance,
     conn,
     directory::{Sink, View},
+    driver::Driver,
     explain::Candidate,
     instance::{Grant, Instance},
 };
@@ -84,7 +85,7 @@ struct Member {
 #[derive(Debug)]
 pub(crate) struct Picked {
     pub(crate) instance: Arc<Instance>,
-    pub(crate) link: conn::Link,
+    pub(crate) link: Arc<conn::Link>,
     pub(crate) grant: Grant,
 }
 
@@ -145,7 +146,7 @@ impl Pool {
             log::warn!("{} {} is out of rotation: {}", self.options.service, instance.addr, reason.as_str());
             self.options.metrics.ejected(reason.as_str());
             self.count();
-        } else if verdict == Verdict::Success && self.out.load(Ordering::Relaxed) > 0 {
+        } else if verdict == Verdict::Success && grant.is_probe() {
             self.count();
         }
     }
@@ -212,9 +213,19 @@ impl Pool {
             .filter(|member| member.instance.is_ready())
             .map(|member| Arc::clone(&member.instance))
             .collect();
+        // Who comes into rotation is next: with many instances its turn could be long in coming.
+        let mut entered = None;
+        for (place, instance) in ready.iter().enumerate() {
+            if instance.enter_rotation() {
+                entered.get_or_insert(place);
+            }
+        }
         let settled = !ready.is_empty() || members.values().all(|member| member.instance.was_dialled());
         drop(members);
         self.ready.store(Arc::new(ready));
+        if let Some(place) = entered {
+            self.cursor.set(place);
+        }
         if settled && self.is_known() {
             self.settled.store(true, Ordering::Release);
         }
@@ -228,6 +239,12 @@ impl Pool {
         self.out.store(out, Ordering::Relaxed);
         let all = self.members().len();
         self.options.metrics.instances(ready.len() - out, all.saturating_sub(ready.len()), out);
+    }
+
+    /// These are in rotation, whatever the list says.
+    #[cfg(feature = "testing")]
+    pub(crate) fn rotate(&self, instances: Vec<Arc<Instance>>) {
+        self.ready.store(Arc::new(instances));
     }
 
     fn touch(&self) {
@@ -288,10 +305,10 @@ async fn keep_connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: asyn
             Some(Ok((link, mut driver))) => {
                 log::debug!("connected to {}", instance.addr);
                 failures = 0;
-                instance.connected(link);
+                instance.connected(Arc::new(link));
                 touch(&pool);
                 let ended = async {
-                    (&mut driver).await;
+                    driver.run().await;
                     true
                 };
                 let ended = or(ended, async {
@@ -301,10 +318,12 @@ async fn keep_connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: asyn
                 .await;
                 instance.disconnected();
                 touch(&pool);
+                // Calls under way hold the connection; it closes with the last of them.
+                let rest = driver.finish();
                 if !ended {
-                    // Calls under way hold the connection; it closes with the last of them.
-                    return driver.await;
+                    return rest.await;
                 }
+                task::spawn(rest);
             }
             Some(Err(error)) => {
                 if failures == 0 {
@@ -324,7 +343,7 @@ async fn keep_connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: asyn
 }
 
 /// One dial; `None` when the pool is gone.
-async fn dial(pool: &Weak<Pool>, instance: &Instance) -> Option<Result<(conn::Link, conn::Driver), conn::DialError>> {
+async fn dial(pool: &Weak<Pool>, instance: &Instance) -> Option<Result<(conn::Link, Driver), conn::DialError>> {
     let pool = pool.upgrade()?;
     let _place = pool.dials.acquire().await;
     let dialled = conn::dial(&instance.addr, pool.options.service, pool.options.tls.as_ref()).await;

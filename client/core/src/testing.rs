@@ -12,6 +12,7 @@
 #![allow(clippy::panic)]
 
 mod proxy;
+mod rotation;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,7 @@ use std::{
 };
 
 pub use proxy::Proxy;
+pub use rotation::Rotation;
 
 use crate::directory::etcd::{EtcdConfig, Secret};
 

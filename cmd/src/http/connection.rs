@@ -9,9 +9,9 @@ use std::{
     task::Poll,
 };
 
-use async_std::net::TcpStream;
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, future};
 use hyper::{server::conn::http1, service::service_fn};
+use proto::socket::Socket;
 
 use super::{
     Limits,
@@ -71,12 +71,12 @@ enum End {
 }
 
 /// Serves the requests of one connection.
-pub(super) async fn serve<S>(stream: TcpStream, peer: SocketAddr, entered: Entered, shared: Arc<Shared<S>>)
+pub(super) async fn serve<S>(stream: Socket, peer: SocketAddr, entered: Entered, shared: Arc<Shared<S>>)
 where
     S: Clone + Send + Sync + 'static,
 {
     let _counted = shared.metrics.as_ref().map(monitor::HttpMetrics::connection);
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.get_ref().set_nodelay(true) {
         log::debug!("cannot set TCP_NODELAY: {error}"); // it has been reset already, as a rule
     }
     let end = drive(stream.clone(), peer, &entered, &shared).await;
@@ -86,7 +86,7 @@ where
     close(stream, &end, entered.watched.is_refused(), &shared.limits).await;
 }
 
-async fn drive<S>(stream: TcpStream, peer: SocketAddr, entered: &Entered, shared: &Arc<Shared<S>>) -> End
+async fn drive<S>(stream: Socket, peer: SocketAddr, entered: &Entered, shared: &Arc<Shared<S>>) -> End
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -133,7 +133,7 @@ fn reason(end: &End) -> Option<&'static str> {
 
 /// Closes the socket so that the peer reads what it was told: closing with bytes unread would reset the connection, and
 /// a reset can overtake the answer.
-async fn close(mut stream: TcpStream, end: &End, refused: bool, limits: &Limits) {
+async fn close(mut stream: Socket, end: &End, refused: bool, limits: &Limits) {
     const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let linger = match end {
         End::Codec(Ok(())) => refused,
@@ -144,14 +144,14 @@ async fn close(mut stream: TcpStream, end: &End, refused: bool, limits: &Limits)
         }
         End::Cut(_) => false,
     };
-    if !linger || stream.shutdown(Shutdown::Write).is_err() {
+    if !linger || stream.get_ref().shutdown(Shutdown::Write).is_err() {
         return;
     }
     let _ = async_std::future::timeout(limits.linger, discard(&mut stream, limits.body_bytes)).await;
 }
 
 /// Reads and forgets up to `most` bytes, and what came with the last of them.
-async fn discard(stream: &mut TcpStream, most: usize) {
+async fn discard(stream: &mut Socket, most: usize) {
     let mut buffer = vec![0; 16 * 1024];
     let mut left = most;
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {

@@ -7,9 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use async_std::net::TcpStream;
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use proto::socket::Socket;
 
 use super::{
     scan::Scan,
@@ -28,14 +28,14 @@ const READ_MOST: usize = 16 * 1024;
 /// hyper's buffer of 8 KiB for each of the two or three reads of a request, as the ready-made adapter must.
 #[derive(Debug)]
 pub(super) struct Io {
-    stream: TcpStream,
+    stream: Socket,
     watched: Arc<Watched>,
     scan: Scan,
     buffer: Vec<u8>,
 }
 
 impl Io {
-    pub(super) fn new(stream: TcpStream, watched: Arc<Watched>) -> Self {
+    pub(super) fn new(stream: Socket, watched: Arc<Watched>) -> Self {
         Self { stream, watched, scan: Scan::default(), buffer: vec![0; READ_FIRST] }
     }
 }

@@ -1,0 +1,49 @@
+//! A pool whose instances share one connection to nobody, to see what picking one of many costs.
+#![allow(clippy::expect_used)]
+
+use std::{net::TcpListener, sync::Arc, time::Instant};
+
+use crate::{
+    breaker::Verdict,
+    config::Balance,
+    conn,
+    directory::Endpoint,
+    driver::Driver,
+    instance::Instance,
+    pool::{Options, Pool},
+};
+
+/// Instances in rotation, none of which is ever asked anything.
+#[derive(Debug)]
+pub struct Rotation {
+    pool: Arc<Pool>,
+    /// While it lives, the connection counts as usable.
+    _driver: Driver,
+    _peer: TcpListener,
+}
+
+impl Rotation {
+    /// So many of them.
+    pub async fn of(instances: usize, balance: Balance) -> Self {
+        let peer = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = peer.local_addr().expect("it is bound").to_string();
+        let (link, driver) = conn::open(&addr).await.expect("a handshake waits for nobody");
+        let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
+        let pool = Pool::start(Options { service: "feed.Feed", balance, tls: None, metrics });
+        let link = Arc::new(link);
+        let connected = (0..instances).map(|number| {
+            let instance = Instance::new(Endpoint::new(format!("127.0.0.1:{number}")), Instant::now());
+            instance.connected(Arc::clone(&link));
+            Arc::new(instance)
+        });
+        pool.rotate(connected.collect());
+        Self { pool, _driver: driver, _peer: peer }
+    }
+
+    /// Picks one and gives it back as one that answered; whether there was one.
+    pub fn turn(&self) -> bool {
+        let Some(picked) = self.pool.pick(&[], Instant::now()) else { return false };
+        self.pool.release(&picked.instance, &picked.grant, Verdict::Success);
+        true
+    }
+}
