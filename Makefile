@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit faults prove bench deny dist e2e needs test-needs prove-needs bench-needs e2e-needs
+.PHONY: run build test fmt unused clippy doc unit faults prove bench bench-long deny dist e2e needs test-needs prove-needs bench-needs e2e-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -44,6 +44,11 @@ bench: bench-needs
 	$(CARGO) build --profile dist --locked -p cmd --bins
 	$(CARGO) build --release --locked --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
 	cmd/benches/bench
+	$(CARGO) bench --locked --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
+
+# Ten minutes of load, to see whether memory grows; after `make bench`, which builds.
+bench-long:
+	cmd/benches/bench memory --minutes 10
 
 # Licences, sources and bans; advisories are checked by `cargo deny check` where the network allows.
 deny:

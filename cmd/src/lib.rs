@@ -23,9 +23,6 @@ pub mod service;
 mod takeover;
 pub mod up;
 
-// h2 and hyper tell of each frame in spans; a release is built without those below info (its feature in Cargo.toml).
-use tracing as _;
-
 /// What this is: the version that `make dist` and `docker/build.sh` take from git, else the package's own.
 pub const VERSION: &str = match option_env!("APP_VERSION") {
     Some(version) => version,

@@ -61,7 +61,7 @@ pub struct CommonFlags {
     /// Whether the debug port serves /debug/pprof/: on or off
     #[structopt(long = "debug.pprof", value_name = "on|off", default_value = "on")]
     pub debug_pprof: Switch,
-    /// The least level that is logged: error, warn, info, debug, trace or off; of trace, most is the runtime's
+    /// The least level that is logged: error, warn, info, debug, trace or off; a release has no more than debug
     #[structopt(long = "log.level", value_name = "level", default_value = "info", parse(try_from_str = level))]
     pub log_level: LevelFilter,
     /// How log lines look: pretty or json
