@@ -18,17 +18,12 @@ mod rig;
 mod rows;
 mod scene;
 
-use std::{env, os::unix::process::CommandExt as _, process::Command, time::Instant};
+use std::{env, time::Instant};
 
 use report::{Check, Outcome, Report};
 
-/// Set for the process that is in the namespace.
-const INSIDE: &str = "PROVE_INSIDE";
-
 fn main() {
-    if env::var_os(INSIDE).is_none() {
-        enter();
-    }
+    rig::enter_own_network(false);
     let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let all = asked.iter().any(|arg| arg == "all");
     let rows = rows::all().into_iter().filter(|row| {
@@ -52,21 +47,4 @@ fn main() {
     println!("{}", report.closing());
     #[allow(clippy::disallowed_methods)] // a test program ends with its verdict
     std::process::exit(i32::from(!report.passed()));
-}
-
-/// Runs this program again in a network namespace of its own; does not return.
-fn enter() -> ! {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    // Some systems keep user namespaces to themselves; there it is asked of sudo, without a password.
-    let mine = || Command::new("unshare").args(["-n", "-r", "true"]).status().is_ok_and(|status| status.success());
-    let words: &[&str] = match root {
-        true => &["unshare", "-n"],
-        false if mine() => &["unshare", "-n", "-r"],
-        false => &["sudo", "-n", "-E", "unshare", "-n"],
-    };
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["env", &format!("{INSIDE}=1")]);
-    command.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-    command.arg(env::current_exe().unwrap()).args(env::args().skip(1));
-    panic!("unshare (util-linux), ip (iproute2): {}", command.exec());
 }
