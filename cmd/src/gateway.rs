@@ -45,12 +45,12 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
     let [listener, debug_listener] = listeners;
     let bound = listener.local_addr().map_err(lifecycle::failed("cannot listen"))?;
     // What zipkin's users look for.
-    let process = Process::start("apigateway", "http", &flags.common, &flags.http_addr)?;
+    let process = Process::start("apigateway", "http", &flags.common, &flags.http_addr, tls)?;
     let timeout = config.timeout;
     let parts = Parts {
         config,
         directory: Directory::Etcd { etcd, cache },
-        tls,
+        tls: process.tls.clone(),
         monitor: process.monitor.clone(),
         tracer: process.tracer.clone(),
     };

@@ -16,7 +16,7 @@ use monitor::{
     debug::{self, Readiness},
     names,
 };
-use proto::shim::Shim;
+use proto::{shim::Shim, tls::Tls};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -52,6 +52,8 @@ pub struct Process {
     pub tracer: Tracer,
     /// Its readiness.
     pub readiness: Readiness,
+    /// Its certificates for mutual TLS between gateway and services, if any.
+    pub tls: Option<Tls>,
     /// Closes at the first stop signal, or by whoever else ends the process.
     pub stop: async_channel::Receiver<()>,
     /// When it started.
@@ -85,7 +87,13 @@ impl Process {
     ///
     /// # Errors
     /// An unusable zipkin address; the system refused a pipe or a thread.
-    pub fn start(program: &'static str, service: &'static str, flags: &CommonFlags, addr: &Addr) -> Result<Self, Exit> {
+    pub fn start(
+        program: &'static str,
+        service: &'static str,
+        flags: &CommonFlags,
+        addr: &Addr,
+        tls: Option<Tls>,
+    ) -> Result<Self, Exit> {
         let tracer = tracer(service, flags, addr)?;
         let log = log::start(flags.log_level, flags.log_format).map_err(failed("cannot start the log"))?;
         let stop = signals().map_err(failed("cannot take signals"))?;
@@ -96,6 +104,7 @@ impl Process {
             monitor: Monitor::new(program, crate::VERSION),
             tracer,
             readiness: Readiness::default(),
+            tls,
             stop,
             started: Instant::now(),
         })
@@ -136,7 +145,8 @@ impl Process {
 
     /// Copies figures kept elsewhere into the metrics, before each scrape.
     fn mirror(&self) -> impl Fn() + Send + Sync + 'static {
-        let (log, tracer) = (self.log.clone(), self.tracer.clone());
+        let (log, tracer, tls) = (self.log.clone(), self.tracer.clone(), self.tls.clone());
+        let reloads = ["ok", "failed"].map(|outcome| self.monitor.labelled_counter(names::TLS_RELOADS, &[outcome]));
         let lines = self.monitor.plain_counter(names::LOG_LINES_DROPPED);
         let sent = self.monitor.plain_counter(names::TRACE_SPANS_SENT);
         let full = self.monitor.labelled_counter(names::TRACE_SPANS_DROPPED, &["queue_full"]);
@@ -145,7 +155,15 @@ impl Process {
             let stats = tracer.stats();
             lines.inc_by(log.dropped().saturating_sub(lines.get()));
             sent.inc_by(stats.sent.saturating_sub(sent.get()));
-            for (counter, count) in [(&full, stats.dropped_full), (&lost, stats.dropped_failed)] {
+            let [loaded, unloaded] = &reloads;
+            // Looked at here too, so that a bad file is known of before the next handshake.
+            let reloads = tls.as_ref().map(Tls::reloads).unwrap_or_default();
+            for (counter, count) in [
+                (&full, stats.dropped_full),
+                (&lost, stats.dropped_failed),
+                (loaded, reloads.done),
+                (unloaded, reloads.failed),
+            ] {
                 if let Some(counter) = counter {
                     counter.inc_by(count.saturating_sub(counter.get()));
                 }

@@ -86,7 +86,7 @@ fn parts(config: Config, flags: &ServiceFlags, process: &Process) -> Result<Part
     Ok(Parts {
         config,
         directory: client_core::Directory::Etcd { etcd: flags.common.etcd()?, cache: None },
-        tls: flags.common.tls()?,
+        tls: process.tls.clone(),
         monitor: process.monitor.clone(),
         tracer: process.tracer.clone(),
     })
@@ -129,7 +129,7 @@ async fn serve(
         Some(addr) => addr.with_port(bound.port()),
         None => advertised(&flags.addr, Some(bound.port())).unwrap_or_else(|| format!("127.0.0.1:{}", bound.port())),
     };
-    let process = Process::start(service.name, service.name, &flags.common, &flags.addr)?;
+    let process = Process::start(service.name, service.name, &flags.common, &flags.addr, tls)?;
     // The debug port first: it tells what the start waits for.
     let registered = Arc::new(OnceLock::<registrar::Status>::new());
     let known = Arc::clone(&registered);
@@ -145,7 +145,11 @@ async fn serve(
         .layer(process.tracer.layer(&paths))
         .layer(process.monitor.rpc(service.name, &methods))
         .service(routes);
-    let limits = Limits { tls, ..Limits::default() };
+    let limits = Limits {
+        connections: usize::try_from(flags.own.grpc_conns_max).unwrap_or(usize::MAX),
+        tls: process.tls.clone(),
+        ..Limits::default()
+    };
     let serving = shim.serve(listener, stack, limits).map_err(failed("cannot serve"))?;
     health.serving().await;
     ::log::info!("{} serves on {bound}", service.name);

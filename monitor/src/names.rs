@@ -57,6 +57,8 @@ names! {
     REGISTRATION_RENEWALS = "registration_renewals_total", "Lease renewals, by how each ended.", ["service", "outcome"];
     REGISTRATION_PUTS = "registration_puts_total", "Times this instance wrote its key.", ["service"];
 
+    TLS_RELOADS = "tls_reloads_total", "Times that changed certificate files were read again, by how that ended.", ["outcome"];
+
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped because their reader was too slow.", [];
     TRACE_SPANS_DROPPED = "trace_spans_dropped_total", "Spans that never reached the collector, by why.", ["reason"];
     TRACE_SPANS_SENT = "trace_spans_sent_total", "Spans that the collector took.", [];

@@ -19,6 +19,8 @@ use tokio::time::Timeout;
 use tonic::{Status, body::Body};
 use tower::Service;
 
+use crate::caught;
+
 /// The header that carries the time a call has left.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 
@@ -77,7 +79,7 @@ pub fn decode(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Bounds every call of `inner` by its `grpc-timeout`, and by `longest`.
+/// Bounds every call of `inner` by its `grpc-timeout`, and by `longest`; one that panics ends with INTERNAL.
 #[derive(Clone, Debug)]
 pub struct Deadlines<S> {
     inner: S,
@@ -95,7 +97,7 @@ impl<S, B> Service<Request<Body>> for Deadlines<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
 {
-    type Response = Response<Either<B, Body>>;
+    type Response = Response<Either<caught::Body<B>, Body>>;
     type Error = Infallible;
     type Future = Bounded<S::Future>;
 
@@ -108,7 +110,8 @@ where
         // From now on the deadline speaks; the header would only be enforced a second time.
         request.headers_mut().remove(GRPC_TIMEOUT);
         request.extensions_mut().insert(Deadline(Instant::now() + left));
-        Bounded { call: tokio::time::timeout(left, self.inner.call(request)) }
+        let call = caught::call(|| self.inner.call(request));
+        Bounded { call: call.ok().map(|call| tokio::time::timeout(left, call)) }
     }
 }
 
@@ -116,8 +119,9 @@ pin_project! {
     /// The future of [`Deadlines`].
     #[derive(Debug)]
     pub struct Bounded<F> {
+        // None: it panicked before there was a future.
         #[pin]
-        call: Timeout<F>,
+        call: Option<Timeout<F>>,
     }
 }
 
@@ -125,15 +129,20 @@ impl<F, B> Future for Bounded<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
-    type Output = Result<Response<Either<B, Body>>, Infallible>;
+    type Output = Result<Response<Either<caught::Body<B>, Body>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(self.project().call.poll(context)) {
-            Ok(answer) => answer.map(|response| response.map(Either::Left)),
-            Err(_) => {
-                let status: Response<Body> = Status::deadline_exceeded("the caller's time is used up").into_http();
-                Ok(status.map(Either::Right))
-            }
-        })
+        let call = self.project().call.as_pin_mut();
+        let polled = call.map(|call| caught::call(|| call.poll(context)));
+        let status = match polled {
+            Some(Ok(polled)) => match ready!(polled) {
+                Ok(Ok(response)) => return Poll::Ready(Ok(response.map(|body| Either::Left(caught::Body::new(body))))),
+                Ok(Err(never)) => match never {},
+                Err(_) => Status::deadline_exceeded("the caller's time is used up"),
+            },
+            Some(Err(caught::Panicked)) | None => Status::internal("internal error"),
+        };
+        let response: Response<Body> = status.into_http();
+        Poll::Ready(Ok(response.map(Either::Right)))
     }
 }

@@ -19,7 +19,10 @@
 //! assert_eq!(proto::feed::FeedRecord::decode(record.encode_to_vec().as_slice()), Ok(record));
 //! ```
 
+pub mod caught;
 pub mod deadline;
+mod guard;
+mod preface;
 pub mod routes;
 mod serve;
 pub mod shim;

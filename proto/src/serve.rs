@@ -1,9 +1,9 @@
-//! gRPC over HTTP/2 with what tonic's own server leaves open: a cap on connections, a first-byte timeout, a pause when
-//! descriptors run out, and a drain that ends.
+//! gRPC over HTTP/2 with what tonic's own server leaves open: a cap on connections, a time limit on their beginning, a
+//! pause when descriptors run out, refusals of what is no gRPC, and a drain that ends.
 //!
 //! ```text
-//!   accept -> (connection cap) -> (TLS) -> hyper http2 -> deadline -> service
-//!                                             |
+//!   accept -> (connection cap) -> (TLS) -> preface -> hyper http2 -> guard -> deadline, panics -> service
+//!                                                        |
 //!   drain: stop accepting, GOAWAY on every connection, finish what runs; after the hard limit, drop it
 //! ```
 
@@ -31,7 +31,12 @@ use tokio::{
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use crate::{deadline::Deadlines, tls::Tls};
+use crate::{
+    deadline::Deadlines,
+    guard::Guard,
+    preface::{self, Greeted},
+    tls::Tls,
+};
 
 /// How long accepting pauses after the operating system refused a descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -51,7 +56,7 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// The largest header list of one call, in bytes. Default 16 KiB.
     pub header_bytes: u32,
-    /// The longest until a connection's first byte, and the longest a TLS handshake may take; a silent connection is
+    /// The longest until a connection is open: its TLS handshake and HTTP/2's preface. One that is silent or slow is
     /// closed. Default 5 s.
     pub handshake: Duration,
     /// Mutual TLS; `None` serves plain text.
@@ -207,23 +212,31 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // Looked at, not taken: the codec reads it again.
-    let mut first = [0];
-    let speaks = tokio::select! {
+    let opened = async {
+        match &limits.tls {
+            None => Ok(Opened::Plain(preface::read(stream).await?)),
+            Some(tls) => {
+                let stream = tokio_rustls::TlsAcceptor::from(tls.server()).accept(stream).await?;
+                io::Result::Ok(Opened::Tls(Box::new(preface::read(stream).await?)))
+            }
+        }
+    };
+    let opened = tokio::select! {
         biased;
-        speaks = tokio::time::timeout(limits.handshake, stream.peek(&mut first)) => speaks,
+        opened = tokio::time::timeout(limits.handshake, opened) => opened,
         // Nothing is ever sent: who has asked nothing need not be waited for.
         _ = drain.changed() => return Ok(()),
     };
-    speaks.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no byte came"))??;
-    match &limits.tls {
-        None => drive(TokioIo::new(stream), service, limits, watcher).await,
-        Some(tls) => {
-            let acceptor = tokio_rustls::TlsAcceptor::from(tls.server());
-            let stream = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await??;
-            drive(TokioIo::new(stream), service, limits, watcher).await
-        }
+    match opened.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it did not open in time"))?? {
+        Opened::Plain(stream) => drive(TokioIo::new(stream), service, limits, watcher).await,
+        Opened::Tls(stream) => drive(TokioIo::new(stream), service, limits, watcher).await,
     }
+}
+
+/// A connection that speaks HTTP/2.
+enum Opened {
+    Plain(Greeted<TcpStream>),
+    Tls(Box<Greeted<tokio_rustls::server::TlsStream<TcpStream>>>),
 }
 
 async fn drive<I, S, B>(
@@ -239,7 +252,8 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let service = Deadlines::new(service, limits.call).map_request(|request: Request<Incoming>| request.map(Body::new));
+    let service =
+        Guard(Deadlines::new(service, limits.call)).map_request(|request: Request<Incoming>| request.map(Body::new));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

@@ -1,11 +1,12 @@
 //! Mutual TLS between gateway and services: one identity and one authority from files, read again when they change.
 //!
 //! Both sides show a certificate that the same authority signed. A rotation replaces the files; the next handshake
-//! uses the new ones, connections that stand keep theirs. A file that cannot be read or parsed at that moment (half
-//! written, say) leaves the last good identity in use, and the reason is logged.
+//! uses the new ones, connections that stand keep theirs. Files that cannot be read or parsed at that moment, or do not
+//! fit each other (half replaced, say), leave the last good identity in use; the reason is logged once and counted.
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -30,9 +31,22 @@ struct Shared {
     current: Mutex<Loaded>,
 }
 
+/// How often changed files were read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reloads {
+    /// They are used now.
+    pub done: u64,
+    /// They could not be used.
+    pub failed: u64,
+}
+
+/// Tells a file from what it was before: its inode, its length, and when it was changed.
+type Stamp = Option<(u64, u64, SystemTime)>;
+
 struct Loaded {
-    /// When each file was last changed, as seen at loading.
-    changed: [Option<SystemTime>; 3],
+    /// Each file's stamp, as seen at loading.
+    stamps: [Stamp; 3],
+    reloads: Reloads,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
@@ -60,16 +74,26 @@ impl Tls {
         self.refreshed(|loaded| Arc::clone(&loaded.client))
     }
 
+    /// Looks whether the files have changed, as a handshake does, and tells how often they had.
+    #[must_use]
+    pub fn reloads(&self) -> Reloads {
+        self.refreshed(|loaded| loaded.reloads)
+    }
+
     fn refreshed<T>(&self, take: impl Fn(&Loaded) -> T) -> T {
         let Shared { cert, key, ca, current } = &*self.shared;
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = changed(cert, key, ca);
-        if changed != current.changed {
+        let stamps = stamps(cert, key, ca);
+        if stamps != current.stamps {
+            let Reloads { done, failed } = current.reloads;
             match load(cert, key, ca) {
-                Ok(loaded) => *current = loaded,
+                Ok(loaded) => {
+                    log::info!("new certificates are in use, from {} and {}", cert.display(), ca.display());
+                    *current = Loaded { reloads: Reloads { done: done + 1, failed }, ..loaded };
+                }
                 Err(error) => {
-                    log::warn!("keeping the last good certificate: {error}");
-                    current.changed = changed;
+                    log::warn!("keeping the last good certificates: {error}");
+                    (current.stamps, current.reloads.failed) = (stamps, failed + 1);
                 }
             }
         }
@@ -83,13 +107,16 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-fn changed(cert: &Path, key: &Path, ca: &Path) -> [Option<SystemTime>; 3] {
-    [cert, key, ca].map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
+fn stamps(cert: &Path, key: &Path, ca: &Path) -> [Stamp; 3] {
+    [cert, key, ca].map(|path| {
+        let meta = fs::metadata(path).ok()?;
+        Some((meta.ino(), meta.len(), meta.modified().ok()?))
+    })
 }
 
 fn load(cert: &Path, key: &Path, ca: &Path) -> io::Result<Loaded> {
     // Taken first: a file replaced while it is being read is read again at the next handshake.
-    let changed = changed(cert, key, ca);
+    let stamps = stamps(cert, key, ca);
     let chain = certificates(cert)?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error))?;
     let mut roots = RootCertStore::empty();
@@ -115,7 +142,7 @@ fn load(cert: &Path, key: &Path, ca: &Path) -> io::Result<Loaded> {
         .map_err(|error| named(key, error))?;
     server.alpn_protocols = vec![b"h2".to_vec()];
     client.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Loaded { changed, server: Arc::new(server), client: Arc::new(client) })
+    Ok(Loaded { stamps, reloads: Reloads::default(), server: Arc::new(server), client: Arc::new(client) })
 }
 
 fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {

@@ -2,7 +2,10 @@
 
 use structopt::StructOpt;
 
-use super::{Addr, Advertise, ClientFlags, CommonFlags, Period, StoreUrl, values::conns};
+use super::{
+    Addr, Advertise, ClientFlags, CommonFlags, Period, StoreUrl,
+    values::{conns, positive},
+};
 
 /// What the three services have in common.
 #[derive(Clone, Debug)]
@@ -20,6 +23,9 @@ pub struct ServiceFlags {
 /// What only services have.
 #[derive(Clone, Debug, StructOpt)]
 pub struct OwnFlags {
+    /// Open gRPC connections; more wait until one of them ends
+    #[structopt(long = "grpc.conns.max", value_name = "n", default_value = "1024", parse(try_from_str = positive))]
+    pub grpc_conns_max: u32,
     /// Where records are kept: memory:, sqlite:PATH or postgres://user@host/database, its password in PGPASSWORD
     #[structopt(long = "store.url", value_name = "url", default_value = "memory:")]
     pub store_url: StoreUrl,

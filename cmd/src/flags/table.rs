@@ -47,6 +47,7 @@ const TOPICS: &[(&str, &[&str])] = &[
     ("Store", &["store"]),
     ("Calls to services", &["client", "explain"]),
     ("HTTP", &["http"]),
+    ("gRPC", &["grpc"]),
     ("TLS between gateway and services", &["tls"]),
     ("Traces", &["zipkin"]),
     ("Logs", &["log"]),

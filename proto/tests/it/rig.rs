@@ -39,7 +39,7 @@ pub(crate) struct Seen {
 
 /// User 1 is answered at once, user 2 when the gate opens.
 #[derive(Debug)]
-struct Service(Arc<Seen>);
+pub(crate) struct Service(pub(crate) Arc<Seen>);
 
 /// Counts the handlers that were dropped half way.
 struct Running<'a> {

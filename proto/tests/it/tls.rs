@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proto::{feed::feed_client::FeedClient, shim::Limits, tls::Tls};
+use proto::{
+    feed::feed_client::FeedClient,
+    shim::Limits,
+    tls::{Reloads, Tls},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
@@ -93,13 +97,19 @@ fn replaced_files_are_used_by_the_next_handshake_and_broken_ones_are_not() {
     run(async {
         let (files, old, new) = (Files::new("rotated"), pki(), pki());
         files.write(&old);
-        let server = serve(Limits { tls: Some(files.load().unwrap()), ..Limits::default() }).await;
+        let tls = files.load().unwrap();
+        let server = serve(Limits { tls: Some(tls.clone()), ..Limits::default() }).await;
         assert!(served(server.addr, &old, Some(&old)).await);
+        assert_eq!(tls.reloads(), Reloads::default());
         fs::write(files.path("cert.pem"), "half a cert").unwrap();
         assert!(served(server.addr, &old, Some(&old)).await, "the last good identity stays");
+        fs::write(files.path("cert.pem"), &new.cert).unwrap();
+        assert!(served(server.addr, &old, Some(&old)).await, "a certificate without its key changes nothing");
+        assert_eq!(tls.reloads(), Reloads { done: 0, failed: 2 }, "each change is tried once");
         files.write(&new);
         assert!(served(server.addr, &new, Some(&new)).await);
         assert!(!served(server.addr, &old, Some(&old)).await);
+        assert_eq!(tls.reloads(), Reloads { done: 1, failed: 2 });
     });
 }
 
