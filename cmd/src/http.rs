@@ -4,6 +4,7 @@
 //! ```text
 //!   serve: accept --> at most `connections`, each a task
 //!                        io.rs          bytes in and out of the socket, seen by the watch
+//!                        framing.rs     where requests begin and end; what can be read two ways is refused
 //!                        hyper          the HTTP/1.1 grammar, keep-alive, pipelining
 //!                        request.rs     hyper's request -> http-types, or a refusal
 //!                        tide           the application
@@ -17,11 +18,11 @@
 //! The peer's address is that of the socket; `Forwarded` and `X-Forwarded-For` are passed on and not believed.
 
 mod connection;
+mod framing;
 mod io;
 mod limits;
 mod reply;
 mod request;
-mod scan;
 mod watch;
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use proto::socket::Socket;
 
 use super::{
-    scan::Scan,
-    watch::{Received, Watched},
+    framing::{Flaw, Framing},
+    watch::Watched,
 };
 
 /// What is read at once to begin with: the usual request's head fits several times.
@@ -30,13 +30,13 @@ const READ_MOST: usize = 16 * 1024;
 pub(super) struct Io {
     stream: Socket,
     watched: Arc<Watched>,
-    scan: Scan,
+    framing: Framing,
     buffer: Vec<u8>,
 }
 
 impl Io {
     pub(super) fn new(stream: Socket, watched: Arc<Watched>) -> Self {
-        Self { stream, watched, scan: Scan::default(), buffer: vec![0; READ_FIRST] }
+        Self { stream, watched, framing: Framing::default(), buffer: vec![0; READ_FIRST] }
     }
 }
 
@@ -46,15 +46,23 @@ impl Read for Io {
         context: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, watched, scan, buffer } = &mut *self;
+        let Self { stream, watched, framing, buffer } = &mut *self;
+        if framing.is_broken() {
+            return Poll::Ready(Err(broken(framing)));
+        }
         let most = buffer.len().min(cursor.remaining());
         let space = buffer.get_mut(..most).unwrap_or_default();
         let length = ready!(Pin::new(stream).poll_read(context, space))?;
         let bytes = space.get(..length).unwrap_or_default();
-        cursor.put_slice(bytes);
         if length > 0 {
-            look(bytes, watched, scan);
+            watched.received();
         }
+        let sound = framing.feed(bytes);
+        watched.framed(framing.heads(), framing.flaw());
+        if sound == 0 && length > 0 {
+            return Poll::Ready(Err(broken(framing))); // to read nothing would be the end
+        }
+        cursor.put_slice(bytes.get(..sound).unwrap_or_default());
         if length == buffer.len() && length < READ_MOST {
             buffer.resize(length * 2, 0);
         }
@@ -62,15 +70,9 @@ impl Read for Io {
     }
 }
 
-fn look(bytes: &[u8], watched: &Watched, scan: &mut Scan) {
-    match watched.received() {
-        Received::HeadBegins => *scan = Scan::default(),
-        Received::HeadGoesOn => {}
-        Received::Other => return,
-    }
-    if scan.feed(bytes) {
-        watched.see_length();
-    }
+/// What hyper is told of a body that no one may read on.
+fn broken(framing: &Framing) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, framing.flaw().map_or("", Flaw::text))
 }
 
 impl Write for Io {

@@ -29,13 +29,14 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let started = Instant::now();
-    let length_seen = watched.take_length_seen();
+    let framed = watched.next_request();
     let (head, body) = incoming.into_parts();
     let method = method(&head.method);
-    let translated = match translate(&head, method, length_seen) {
+    let framed = framed.map_err(|flaw| Problem::bad_request(flaw.text()));
+    let translated = match framed.and_then(|()| translate(&head, method)) {
         Err(problem) => Err(problem),
         Ok(request) if body.is_end_stream() => Ok(request),
-        Ok(mut request) => collect(body, shared).await.map(|bytes| {
+        Ok(mut request) => collect(body, shared, &watched).await.map(|bytes| {
             request.set_body(bytes);
             request
         }),
@@ -43,11 +44,20 @@ where
     match translated {
         Ok(mut request) => {
             request.set_peer_addr(Some(peer));
-            let response = respond(&shared.app, request).await;
-            if response.status() == http::StatusCode::PayloadTooLarge {
-                watched.refuse();
+            match respond(&shared.app, request).await {
+                Ok(response) => {
+                    if response.status() == http::StatusCode::PayloadTooLarge {
+                        watched.refuse();
+                    }
+                    reply::outgoing(response, watched)
+                }
+                Err(problem) => {
+                    if let Some(metrics) = &shared.metrics {
+                        metrics.panicked();
+                    }
+                    refusal(&problem, &head.headers, watched)
+                }
             }
-            reply::outgoing(response, watched)
         }
         Err(problem) => {
             watched.refuse();
@@ -61,24 +71,20 @@ where
 }
 
 /// The application catches its handlers' panics; this is for one in what surrounds them.
-async fn respond<S>(app: &tide::Server<S>, request: http::Request) -> http::Response
+async fn respond<S>(app: &tide::Server<S>, request: http::Request) -> Result<http::Response, Problem>
 where
     S: Clone + Send + Sync + 'static,
 {
-    match AssertUnwindSafe(app.respond::<_, http::Response>(request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => {
-            log::error!("a request failed outside of its handler: {error}");
-            http::Response::new(http::StatusCode::InternalServerError)
-        }
-        Err(_) => {
-            log::error!("a request panicked outside of its handler");
-            http::Response::new(http::StatusCode::InternalServerError)
-        }
-    }
+    let reason = match AssertUnwindSafe(app.respond::<_, http::Response>(request)).catch_unwind().await {
+        Ok(Ok(response)) => return Ok(response),
+        Ok(Err(error)) => format!("a request failed outside of its handler: {error}"),
+        Err(_) => "a request panicked outside of its handler".to_owned(),
+    };
+    log::error!("{reason}");
+    Err(Problem::internal(reason))
 }
 
-/// Refused before the application saw it. The connection ends with it, for what follows may be anything.
+/// Refused before the application saw it, or given up by it. The connection ends with it: what follows may be anything.
 fn refusal(problem: &Problem, headers: &HeaderMap, watched: Arc<Watched>) -> Response<Outgoing> {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let request_id = apigateway::request_id(given);
@@ -122,15 +128,8 @@ const fn method_name(method: &Method) -> &'static str {
 }
 
 /// The head as http-types has it.
-fn translate(
-    head: &hyper::http::request::Parts,
-    method: Option<Method>,
-    length_seen: bool,
-) -> Result<http::Request, Problem> {
+fn translate(head: &hyper::http::request::Parts, method: Option<Method>) -> Result<http::Request, Problem> {
     let method = method.ok_or_else(Problem::no_proxy)?;
-    if length_seen && head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Problem::bad_request("Content-Length and Transfer-Encoding exclude each other"));
-    }
     host(head)?;
     if head.headers.get(header::EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Problem::expectation_failed());
@@ -177,6 +176,14 @@ fn host(head: &hyper::http::request::Parts) -> Result<(), Problem> {
 /// http-types resolves `..` and rewrites some characters; a path that it would change is refused, so that what is
 /// routed is what was asked for.
 fn url(uri: &hyper::Uri) -> Result<Url, Problem> {
+    let path_or_url = match (uri.scheme_str(), uri.authority()) {
+        (None, None) => true,
+        (Some("http" | "https"), Some(authority)) => !authority.as_str().contains('@'),
+        _ => false, // authority-form is for proxies
+    };
+    if !path_or_url {
+        return Err(Problem::bad_request("the target is neither a path nor an http URL without a user"));
+    }
     let target = match uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str) {
         "*" => "/", // `OPTIONS *`
         target => target,
@@ -193,23 +200,26 @@ fn url(uri: &hyper::Uri) -> Result<Url, Problem> {
 }
 
 /// The whole body, within its limits of size and time.
-async fn collect<S>(body: Incoming, shared: &Shared<S>) -> Result<Vec<u8>, Problem> {
+async fn collect<S>(body: Incoming, shared: &Shared<S>, watched: &Watched) -> Result<Vec<u8>, Problem> {
     let most = shared.limits.body_bytes;
     // Told by Content-Length: refused unread, so that nobody is asked to go on by a `100 Continue`.
     if body.size_hint().lower() > most as u64 {
         return Err(Problem::body_too_large(most));
     }
     // The timer is set only if the body has not come along with its head.
-    async_std::future::timeout(shared.limits.body_timeout, read(body, most))
+    async_std::future::timeout(shared.limits.body_timeout, read(body, most, watched))
         .await
         .unwrap_or_else(|_| Err(Problem::slow_body(shared.limits.body_timeout)))
 }
 
-async fn read(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+async fn read(mut body: Incoming, most: usize, watched: &Watched) -> Result<Vec<u8>, Problem> {
     let told = usize::try_from(body.size_hint().lower()).unwrap_or(most);
     let mut bytes = Vec::with_capacity(told.min(64 * 1024));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::bad_request(format!("the body broke off: {error}")))?;
+        let frame = frame.map_err(|error| match watched.flaw() {
+            Some(flaw) => Problem::bad_request(flaw.text()),
+            None => Problem::bad_request(format!("the body broke off: {error}")),
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > most {
             return Err(Problem::body_too_large(most));

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Limits;
+use super::{Limits, framing::Flaw};
 
 /// Why a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,12 @@ pub(super) struct Watched {
     deadline: AtomicU64,
     /// By when the peer must take some bytes; [`NEVER`] while nothing waits to be written.
     write_deadline: AtomicU64,
-    /// The head being read holds a `Content-Length`, which hyper hides when there is a `Transfer-Encoding` too.
-    length_seen: AtomicBool,
+    /// Whole heads that came, as [`Framing`](super::framing::Framing) sees it.
+    heads: AtomicU64,
+    /// The number of the [`Flaw`] after them; 0 for none.
+    flaw: AtomicU8,
+    /// Requests that hyper made of them.
+    requests: AtomicU64,
     /// A request was refused with part of it unread.
     refused: AtomicBool,
     draining: AtomicBool,
@@ -85,7 +89,9 @@ impl Watched {
             phase: AtomicU8::new(Phase::Fresh as u8),
             deadline,
             write_deadline: AtomicU64::new(NEVER),
-            length_seen: AtomicBool::new(false),
+            heads: AtomicU64::new(0),
+            flaw: AtomicU8::new(0),
+            requests: AtomicU64::new(0),
             refused: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             verdict: Mutex::new(None),
@@ -104,15 +110,10 @@ impl Watched {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Bytes came. True while they belong to a head; `begun` is true when they are its first.
-    pub(super) fn received(&self) -> Received {
-        match self.phase() {
-            Phase::Fresh | Phase::Idle => {
-                self.go(Phase::Head, self.clock.header);
-                Received::HeadBegins
-            }
-            Phase::Head => Received::HeadGoesOn,
-            Phase::Busy | Phase::Answered => Received::Other,
+    /// Bytes came. When none were waited for but a head's, they are its first.
+    pub(super) fn received(&self) {
+        if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
+            self.go(Phase::Head, self.clock.header);
         }
     }
 
@@ -157,13 +158,26 @@ impl Watched {
         }
     }
 
-    pub(super) fn see_length(&self) {
-        self.length_seen.store(true, Ordering::Relaxed);
+    /// How many heads came so far, and what is wrong with what follows them.
+    pub(super) fn framed(&self, heads: u64, flaw: Option<Flaw>) {
+        self.heads.store(heads, Ordering::Relaxed);
+        if let Some(flaw) = flaw {
+            self.flaw.store(flaw as u8, Ordering::Relaxed);
+        }
     }
 
-    /// Whether a `Content-Length` was seen in the head just read.
-    pub(super) fn take_length_seen(&self) -> bool {
-        self.length_seen.load(Ordering::Relaxed) && self.length_seen.swap(false, Ordering::Relaxed)
+    /// The flaw that was found, if any.
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        Flaw::numbered(self.flaw.load(Ordering::Relaxed))
+    }
+
+    /// Hyper made a request of what came; an error if there is none, or none without a flaw.
+    pub(super) fn next_request(&self) -> Result<(), Flaw> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        if number < self.heads.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(self.flaw().unwrap_or(Flaw::Unclear))
     }
 
     pub(super) fn refuse(&self) {
@@ -217,17 +231,6 @@ impl Watched {
             Phase::Answered => None,
         }
     }
-}
-
-/// What received bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Received {
-    /// The first bytes of a head.
-    HeadBegins,
-    /// More of it.
-    HeadGoesOn,
-    /// A body, or a request sent ahead.
-    Other,
 }
 
 /// The coarse clock and the limits in its unit.
@@ -377,12 +380,12 @@ mod tests {
         let watched = watched();
         assert_eq!(at(&watched, 800), None);
         assert_eq!(at(&watched, 901), Some(Verdict::Idle));
-        assert_eq!(watched.received(), Received::HeadBegins);
+        watched.received();
         assert_eq!(at(&watched, 1_700), None);
-        assert_eq!(watched.received(), Received::HeadGoesOn);
+        watched.received();
         assert_eq!(at(&watched, 1_802), Some(Verdict::Header));
         watched.busy();
-        assert_eq!(watched.received(), Received::Other);
+        watched.received();
         assert_eq!(at(&watched, 100_000), None);
         assert_eq!(at(&watched, 122_000), Some(Verdict::Answer));
         watched.answered();
@@ -390,7 +393,7 @@ mod tests {
         watched.flushed();
         assert_eq!(at(&watched, 560_000), None);
         assert_eq!(at(&watched, 560_101), Some(Verdict::Idle));
-        assert_eq!(watched.received(), Received::HeadBegins);
+        watched.received();
     }
 
     #[test]

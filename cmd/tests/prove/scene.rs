@@ -248,6 +248,17 @@ impl Seen {
         })
     }
 
+    /// While the fault was done, nobody else's request failed. (A flood takes its share of cores that all processes here
+    /// have in common, so that a read may come too late and be degraded.)
+    pub(crate) fn others_unhurt(self) -> Self {
+        self.later(|_, outcome| {
+            let Window { requests, failed_reads, failed_writes, degraded, .. } = outcome.during;
+            let failed = failed_reads + failed_writes;
+            let measured = format!("{failed} failed, {degraded} degraded of {requests}");
+            Check::new("others' requests: 0 failed", failed == 0, measured)
+        })
+    }
+
     /// Writes were acknowledged, or refused with the words that they may have happened, or did not.
     pub(crate) fn honest_writes(self) -> Self {
         self.refused_writes(&[503, 504], &["may have happened", "did not happen"])

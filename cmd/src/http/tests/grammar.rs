@@ -1,6 +1,11 @@
 //! Heads: what is served, what is refused and how.
 
-use super::rig::{HELLO, Rig, limits};
+use std::{io::Write as _, sync::atomic::Ordering};
+
+use super::{
+    super::framing::tests::{cut, reference, soup},
+    rig::{HELLO, Rig, limits, wait_for},
+};
 
 fn once(rig: &Rig, request: impl AsRef<[u8]>) -> super::rig::Reply {
     rig.client().send(request).reply()
@@ -174,6 +179,61 @@ fn framing_that_can_be_read_two_ways_is_never_served() {
 }
 
 #[test]
+fn what_the_codec_would_take_is_refused_with_its_reason_alone_and_behind_another() {
+    let rig = Rig::start(limits());
+    let hidden = "GET /path HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (request, reason) in [
+        ("GET /hello HTTP/1.1\nHost: a\r\n\r\n", "LF alone"),
+        ("GET /hello HTTP/1.1\r\nHost: a\n\r\n", "LF alone"),
+        ("GET /hello HTTP/1.1\r\nHost: a\r\n\n", "LF alone"),
+        ("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", "more than one"),
+        ("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "chunked, once"),
+        (
+            "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "exclude",
+        ),
+        ("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\nx\r\n0\r\n\r\n", "hexadecimal"),
+        ("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n", "not followed"),
+        ("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n", "trailer"),
+        ("GET a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "neither a path nor"),
+        ("GET ftp://a/hello HTTP/1.1\r\nHost: a\r\n\r\n", "neither a path nor"),
+        ("GET http://u@a/hello HTTP/1.1\r\nHost: a\r\n\r\n", "neither a path nor"),
+    ] {
+        let mut client = rig.client();
+        client.send([request, hidden].concat()).reply().assert_problem(400, reason);
+        client.assert_closed();
+        let mut client = rig.client();
+        client.send([HELLO, "\r\n", HELLO, request, hidden].concat());
+        assert_eq!((client.reply().text(), client.reply().text()), ("hello", "hello"), "{request:?}");
+        client.reply().assert_problem(400, reason);
+        client.assert_closed();
+    }
+    assert!(!rig.monitor.text().contains(r#"route="/path""#));
+}
+
+#[test]
+fn of_random_bytes_no_more_requests_are_served_than_a_strict_reader_sees() {
+    let (rig, seed, mut served) = (Rig::start(limits()), fastrand::u64(..), 0);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..3000 {
+        // A whole request first, so that there is something to be out of step with.
+        let text = HELLO.repeat(random.usize(..3)) + &soup(&mut random);
+        let (seen, _) = reference(text.as_bytes());
+        let mut client = rig.client();
+        for piece in cut(&mut random, &text) {
+            let _ = client.stream.write_all(piece); // it may be closed by now
+        }
+        let _ = client.stream.shutdown(std::net::Shutdown::Write);
+        let answers = client.rest().matches("HTTP/1.1 200 ").count() as u64;
+        assert!(answers <= seen, "seed {seed}: {answers} of {seen} in {text:?}");
+        served += answers;
+    }
+    assert!(served > 1000, "{served}");
+    assert_eq!(once(&rig, HELLO).text(), "hello");
+    assert!(rig.monitor.text().contains("http_panics_total 0"));
+}
+
+#[test]
 fn what_is_no_http_is_400() {
     let rig = Rig::start(limits());
     for junk in ["\u{16}\u{3}\u{1}\r\n\r\n", "GET\r\n\r\n", "GET /hello HTTP/3.0\r\n\r\n", "GET /a b HTTP/1.1\r\n\r\n"]
@@ -239,9 +299,34 @@ fn the_peer_is_the_sockets_whatever_headers_say() {
 }
 
 #[test]
-fn a_panic_is_500_and_the_connection_goes_on() {
+fn a_panic_in_handler_or_middleware_is_500_and_its_neighbours_are_untouched() {
     let rig = Rig::start(limits());
-    let mut client = rig.client();
-    assert_eq!(client.send("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").reply().status, 500);
-    assert_eq!(client.send(HELLO).reply().text(), "hello");
+    let mut neighbour = rig.client();
+    neighbour.send("GET /gate HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("the neighbour is under way", || rig.stage.held.load(Ordering::SeqCst) == 1);
+    for path in ["/panic", "/panic/before", "/panic/after"] {
+        let mut client = rig.client();
+        client.send(HELLO).reply();
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .reply()
+            .assert_problem(500, "something failed here");
+        assert_eq!(once(&rig, HELLO).text(), "hello", "after {path}");
+    }
+    rig.wait_counted("http_panics_total 3");
+    rig.stage.open.try_send(()).unwrap();
+    assert_eq!(neighbour.reply().text(), "through");
+    assert_eq!(neighbour.send(HELLO).reply().text(), "hello");
+}
+
+#[test]
+fn a_panic_in_an_answers_body_ends_its_connection_alone() {
+    let rig = Rig::start(limits());
+    let mut neighbour = rig.client();
+    assert_eq!(neighbour.send(HELLO).reply().text(), "hello");
+    let answer = rig.client().send("GET /panic/in/body HTTP/1.1\r\nHost: a\r\n\r\n").rest();
+    assert!(!answer.ends_with("0\r\n\r\n"), "nobody may take it for whole: {answer}");
+    assert_eq!(neighbour.send(HELLO).reply().text(), "hello");
+    assert_eq!(once(&rig, HELLO).text(), "hello");
+    rig.wait_counted("http_connections 1");
 }

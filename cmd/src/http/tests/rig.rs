@@ -50,6 +50,18 @@ fn app(stage: Stage) -> tide::Server<Stage> {
     });
     app.at("/nothing").get(|_| async { Ok(Response::new(204)) });
     app.at("/panic").get(|_| async { panicking().await });
+    app.at("/panic/in/body").get(|_| async {
+        Ok(Response::builder(200).body(tide::Body::from_reader(async_std::io::BufReader::new(Mad), None)).build())
+    });
+    app.with(tide::utils::Before(|request: Request<Stage>| async move {
+        assert!(request.url().path() != "/panic/before", "as the test wants it");
+        request
+    }));
+    app.with(tide::utils::After(|response: Response| async move {
+        assert!(response.header("x-panic").is_none(), "as the test wants it");
+        Ok(response)
+    }));
+    app.at("/panic/after").get(|_| async { Ok(Response::builder(200).header("x-panic", "after").build()) });
     app.at("/gate").get(|request: Request<Stage>| async move {
         let stage = request.state();
         stage.held.fetch_add(1, Ordering::SeqCst);
@@ -58,6 +70,19 @@ fn app(stage: Stage) -> tide::Server<Stage> {
         Ok("through")
     });
     app
+}
+
+/// A body that panics when it is read.
+struct Mad;
+
+impl async_std::io::Read for Mad {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut [u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        panic!("as the test wants it")
+    }
 }
 
 async fn panicking() -> tide::Result<Response> {

@@ -1,11 +1,15 @@
 //! The faults, in families.
 
 mod answers;
+mod certificates;
 mod chaos;
 mod clients;
 mod fake;
+mod frames;
 mod gateway;
 mod instances;
+mod malformed_grpc;
+mod malformed_http;
 mod network;
 mod registry;
 
@@ -81,6 +85,9 @@ pub(crate) fn all() -> Vec<Row> {
             registry::strange_keys,
         ),
         row("slow-clients", "2,000 clients send a byte at a time, 2,000 idle, 50 never read", false, clients::slow),
+        row("malformed-http", "HTTP comes that is wrong, or can be read in two ways", true, malformed_http::run),
+        row("malformed-grpc", "frames, calls and messages come that are wrong, and floods", true, malformed_grpc::run),
+        row("certificates", "certificates and their authority are replaced, then spoilt", true, certificates::rotated),
         row("gateway-stop", "a gateway is stopped under load, another beside it", true, gateway::stopped),
         row(
             "takeover",
