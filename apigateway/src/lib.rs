@@ -19,6 +19,8 @@ mod edge;
 mod error;
 mod explain;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod health;
 mod idempotency;

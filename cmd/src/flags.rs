@@ -121,6 +121,10 @@ fn rewrite(program: &str, args: impl IntoIterator<Item = OsString>) -> Result<As
                 return Err(Exit::Usage(format!("unknown flag {arg} (see {program} -h)")));
             }
             Some(("completions", shell)) => return Ok(Asked::Text(Text::Completions(shell.to_owned()))),
+            // clap would print its own version, or help, at once.
+            Some((text @ ("h" | "help" | "version" | "man"), _)) => {
+                return Err(Exit::Usage(format!("flag -{text} takes no value (see {program} -h)")));
+            }
             Some(_) => rewritten.push(format!("--{name}")),
             None if matches!(name, "h" | "help") => return Ok(Asked::Text(Text::Help)),
             None if name == "version" => return Ok(Asked::Text(Text::Version)),
@@ -182,5 +186,7 @@ fn readable(reason: &str, value: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

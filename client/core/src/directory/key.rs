@@ -361,14 +361,22 @@ mod tests {
             b" ",
             b"null",
         ];
-        for round in 0..20_000 {
+        for round in 0..200_000 {
             let value: Vec<u8> =
                 (0..rng.usize(0..12)).flat_map(|_| pieces[rng.usize(..pieces.len())].to_vec()).collect();
-            if let Ok(endpoint) = Endpoint::parse(&value) {
-                assert!(
-                    check_addr(&endpoint.addr).is_ok() && endpoint.weight <= MAX_WEIGHT,
-                    "seed {seed} round {round}"
-                );
+            match Endpoint::parse(&value) {
+                Ok(endpoint) => {
+                    assert!(
+                        check_addr(&endpoint.addr).is_ok() && endpoint.weight <= MAX_WEIGHT,
+                        "seed {seed} round {round}"
+                    );
+                    let again = Endpoint::parse(endpoint.value().as_bytes());
+                    assert_eq!(again, Ok(endpoint), "seed {seed} round {round}");
+                }
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.len() > 10 && told.len() < 600, "seed {seed} round {round}: {told}");
+                }
             }
         }
     }
@@ -377,7 +385,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let seed = fastrand::u64(..);
         let mut rng = fastrand::Rng::with_seed(seed);
-        for round in 0..2_000 {
+        for round in 0..50_000 {
             let mut label = || {
                 let letters = ['a', 'Z', '"', '\\', 'é', '🦀', ' ', '{'];
                 rng.bool().then(|| (0..rng.usize(0..20)).map(|_| letters[rng.usize(..letters.len())]).collect())
