@@ -6,7 +6,7 @@ use std::{
 };
 
 use cmd::{
-    flags::{self, GatewayFlags},
+    flags::{self, FeedFlags, GatewayFlags},
     http::Limits,
 };
 use serde_json::{Value, json};
@@ -109,6 +109,48 @@ fn limits_in_the_openapi_document_are_the_defaults_of_listener_and_flags() {
             flags::parse::<GatewayFlags>("apigateway", ["apigateway".into(), format!("{flag}{value}").into()])
         };
         assert!(taken("").is_ok() || taken("s").is_ok(), "{flag} is no flag");
+    }
+}
+
+#[test]
+fn limits_and_flags_in_the_security_page_are_those_of_the_code() {
+    let page = include_str!("../../../docs/security.md");
+    let (http, grpc) = (Limits::default(), proto::shim::Limits::default());
+    let gateway: GatewayFlags = flags::parse("apigateway", ["apigateway".into()]).unwrap();
+    let feed: FeedFlags = flags::parse("feed", ["feed".into()]).unwrap();
+    let seconds = |time: std::time::Duration| format!("{} s", time.as_secs());
+    let thousands = |number: u32| format!("{},{:03}", number / 1000, number % 1000);
+    assert_eq!(grpc.connections, usize::try_from(feed.own.grpc_conns_max).unwrap());
+    for (row, limit) in [
+        ("many connections to the gateway", thousands(gateway.http_conns_max)),
+        ("many requests at once", gateway.http_inflight_max.to_string()),
+        ("large heads", format!("{} KiB", http.header_bytes >> 10)),
+        ("slow heads", seconds(gateway.http_header_timeout.0)),
+        ("large bodies", format!("{} MiB", gateway.http_body_max.0 >> 20)),
+        ("slow bodies", seconds(http.body_timeout)),
+        ("readers that do not read", seconds(http.write_timeout)),
+        ("idle connections", seconds(gateway.http_idle_timeout.0)),
+        ("long calls", seconds(gateway.client.timeout.0)),
+        ("many connections to a service", grpc.connections.to_string()),
+        ("connections that do not begin", seconds(grpc.handshake)),
+        ("many calls on one connection", grpc.streams.to_string()),
+        ("large metadata", format!("{} KiB", grpc.header_bytes >> 10)),
+        ("long calls at a service", seconds(grpc.call)),
+        ("peers that vanish", seconds(grpc.keepalive_interval)),
+        ("many idempotency keys", thousands(gateway.http_idempotency_max)),
+    ] {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {row} |"))).unwrap_or_else(|| panic!("{row}"));
+        assert!(row.split('|').nth(2).unwrap().contains(&limit), "{row} is {limit}");
+    }
+    let helps = ["apigateway", "feed"].map(|program| {
+        let output = Command::new(crate::rig::binary(program)).arg("-h").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let quoted = page.split('`').skip(1).step_by(2).filter(|text| text.starts_with('-') && !text.starts_with("--"));
+    let named: Vec<_> = quoted.map(|flag| flag.split('=').next().unwrap()).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for flag in named {
+        assert!(helps.iter().any(|help| help.contains(&format!("  {flag} "))), "{flag} is no flag");
     }
 }
 

@@ -21,6 +21,7 @@ mod live;
 mod load;
 mod monitoring;
 mod rig;
+mod secrets;
 mod stores;
 mod system;
 mod takeover;
