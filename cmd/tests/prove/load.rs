@@ -25,7 +25,7 @@ pub(crate) const WRITER: u64 = 1_000_000;
 pub(crate) enum Class {
     /// 200, and true.
     Good,
-    /// 200, and marked; `stale` or `default`.
+    /// 200, and marked; how, as `X-Degraded` says it.
     Degraded(String),
     /// A write answered 503 or 504, with what it says of itself.
     Refused(u16, String),
@@ -33,11 +33,22 @@ pub(crate) enum Class {
     Failed(String),
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Feeds,
+    Profile,
+    Topic,
+    Create,
+}
+
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// When it was due, after the start.
     pub(crate) due: Duration,
+    /// What it asked for.
+    pub(crate) what: What,
     pub(crate) write: bool,
     pub(crate) class: Class,
     /// From when it was due.
@@ -118,29 +129,35 @@ impl Shared {
                 thread::sleep(early);
             }
             let write = number.is_multiple_of(6) && !self.feeds_only;
-            let class = self.request(&mut http, number, write);
+            let what = match number % 10 {
+                _ if write => What::Create,
+                _ if self.feeds_only => What::Feeds,
+                3 => What::Profile,
+                7 => What::Topic,
+                _ => What::Feeds,
+            };
+            let class = self.request(&mut http, number, what);
             let latency = self.started.elapsed().saturating_sub(due);
-            self.records.lock().unwrap().push(Record { due, write, class, latency });
+            self.records.lock().unwrap().push(Record { due, what, write, class, latency });
         }
     }
 
-    fn request(&self, http: &mut Option<Http>, number: u64, write: bool) -> Class {
+    fn request(&self, http: &mut Option<Http>, number: u64, what: What) -> Class {
         let port = self.port.load(Ordering::SeqCst);
         let mut exchange = || {
             let connection = match http {
                 Some(connection) => connection,
                 None => http.insert(Http::connect(port)?),
             };
-            if write {
-                let body = format!(r#"{{"id": {}, "user_id": {WRITER}, "content": "{number}"}}"#, number + 1);
-                return connection.request("PUT", "/api/feed/create_feed", &[], body.as_bytes());
-            }
             let user = number % READERS + 1;
-            let target = match number % 10 {
-                _ if self.feeds_only => format!("/api/feed/get_feeds?user_id={user}&size=2"),
-                3 => format!("/api/profile/get_profile?user_id={user}"),
-                7 => format!("/api/topic/view?topic_id={user}"),
-                _ => format!("/api/feed/get_feeds?user_id={user}&size=2"),
+            let target = match what {
+                What::Create => {
+                    let body = format!(r#"{{"id": {}, "user_id": {WRITER}, "content": "{number}"}}"#, number + 1);
+                    return connection.request("PUT", "/api/feed/create_feed", &[], body.as_bytes());
+                }
+                What::Feeds => format!("/api/feed/get_feeds?user_id={user}&size=2"),
+                What::Profile => format!("/api/profile/get_profile?user_id={user}"),
+                What::Topic => format!("/api/topic/view?topic_id={user}"),
             };
             connection.request("GET", &target, &[], b"")
         };
@@ -149,7 +166,7 @@ impl Shared {
             *http = None;
         }
         match answer {
-            Ok(answer) if write => self.written(number, &answer),
+            Ok(answer) if what == What::Create => self.written(number, &answer),
             Ok(answer) => read(&answer),
             Err(error) => Class::Failed(format!("{:?}", error.kind())),
         }
@@ -171,7 +188,7 @@ impl Shared {
 
 fn read(answer: &Answer) -> Class {
     match (answer.status, answer.header("x-degraded")) {
-        (200, Some(how)) => Class::Degraded(how.split(';').next().unwrap_or_default().to_owned()),
+        (200, Some(how)) => Class::Degraded(how.to_owned()),
         (200, None) if answer.text().contains("\"kept") => Class::Good,
         (200, None) => Class::Failed("not what was stored".into()),
         (status, _) => Class::Failed(status.to_string()),

@@ -1,9 +1,10 @@
 //! The fault suite: every fault is done to real processes and a real etcd, under load, and what came of it is measured.
 //!
 //! ```text
-//!   cargo test -p cmd --test prove                   the subset that `make test` runs
-//!   cargo test -p cmd --test prove --release -- all  everything: `make prove`
-//!   cargo test -p cmd --test prove -- kill netem     rows whose name begins so
+//!   cargo test -p cmd --test prove                      the subset that `make test` runs, short
+//!   cargo test -p cmd --test prove --release -- all     everything, in full length: `make prove`
+//!   cargo test -p cmd --test prove -- kill drop         rows whose names begin so
+//!   cargo test -p cmd --test prove -- short kill drop   the same, short
 //! ```
 //!
 //! The whole runs in a network namespace of its own (`unshare -n`), where only loopback is: packets are dropped and
@@ -24,15 +25,17 @@ use report::{Check, Outcome, Report};
 
 fn main() {
     rig::enter_own_network(false);
-    let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let mut report = Report::new(&asked);
+    let short = asked.is_empty() || asked.iter().any(|arg| arg == "short");
+    asked.retain(|arg| arg != "short");
     let all = asked.iter().any(|arg| arg == "all");
     let rows = rows::all().into_iter().filter(|row| {
         if asked.is_empty() { row.subset } else { all || asked.iter().any(|arg| row.name.starts_with(arg)) }
     });
-    let mut report = Report::new(&asked);
     for row in rows {
         println!("prove: {} ...", row.name);
-        let length = rows::Length { whole: !asked.is_empty() };
+        let length = rows::Length { whole: !short };
         let started = Instant::now();
         // What was waited for in vain is a failed row, and the next one is done all the same.
         let outcome = std::panic::catch_unwind(|| (row.run)(&length)).unwrap_or_else(|panic| {

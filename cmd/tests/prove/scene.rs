@@ -285,8 +285,8 @@ impl Seen {
 fn failures(records: &[Record]) -> std::collections::BTreeMap<String, usize> {
     let mut failures = std::collections::BTreeMap::new();
     for record in records {
-        let (kind, what) = (if record.write { "write" } else { "read" }, &record.class);
-        let text = match what {
+        let kind = format!("{:?}", record.what);
+        let text = match &record.class {
             Class::Good => continue,
             Class::Degraded(how) => format!("{kind}: degraded, {how}"),
             Class::Refused(status, detail) => format!("{kind}: {status}, {detail}"),

@@ -26,7 +26,7 @@ impl Machine {
             ("processor", field("/proc/cpuinfo", "model name")),
             ("memory", field("/proc/meminfo", "MemTotal")),
             ("kernel", said("uname", &["-sr"])),
-            ("etcd", said("etcd", &["--version"])),
+            ("registry", said("etcd", &["--version"])),
             ("load before", load.split(' ').next().unwrap_or_default().to_owned()),
         ];
         Self { facts }
