@@ -70,7 +70,7 @@ pub(super) fn too_slow(length: &Length) -> Outcome {
         let over = load.now();
         fakes.forget(scene);
         scene.in_rotation("feed", EACH);
-        seen.later(settled(struck, over)).no_failed_reads().honest_writes()
+        seen.later(settled(length, struck, over)).no_failed_reads().honest_writes()
     })
 }
 

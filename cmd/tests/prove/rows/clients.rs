@@ -49,20 +49,24 @@ pub(super) fn slow(length: &Length) -> Outcome {
         let begun = Instant::now();
         let (mut heads_cut, mut idle_cut, mut deaf_cut) = (None, None, None);
         let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".chunks(1);
-        let all_cut = |streams: &mut Vec<TcpStream>| {
-            streams.retain_mut(|stream| !closed(stream));
-            streams.is_empty().then(|| begun.elapsed())
-        };
+        let (mut heads_open, mut idle_open) = (vec![true; heads.len()], vec![true; idle.len()]);
         while begun.elapsed() < WRITE * 2 && (heads_cut.is_none() || idle_cut.is_none() || deaf_cut.is_none()) {
-            // Another byte of each head each half second, spread over it as clients without a common clock would.
+            // Another byte of each head each half second, spread over it as clients without a common clock would; and so
+            // is the looking, which must not be what the others wait for.
             let (byte, pass) = (head.next().unwrap_or(b"a"), Instant::now());
-            for (number, some) in heads.chunks_mut(20).enumerate() {
-                some.iter_mut().for_each(|stream| drop(stream.write(byte)));
-                wait((Duration::from_millis(5) * (number as u32 + 1)).saturating_sub(pass.elapsed()));
+            for step in 0..100 {
+                for number in step * 20..(step + 1) * 20 {
+                    if heads_open[number] {
+                        let _ = heads[number].write(byte);
+                        heads_open[number] = !closed(&mut heads[number]);
+                    }
+                    idle_open[number] = idle_open[number] && !closed(&mut idle[number]);
+                }
+                wait((Duration::from_millis(5) * (step as u32 + 1)).saturating_sub(pass.elapsed()));
             }
-            wait(Duration::from_millis(500).saturating_sub(pass.elapsed()));
-            heads_cut = heads_cut.or_else(|| all_cut(&mut heads));
-            idle_cut = idle_cut.or_else(|| all_cut(&mut idle));
+            let all_cut = |open: &[bool]| (!open.contains(&true)).then(|| begun.elapsed());
+            heads_cut = heads_cut.or_else(|| all_cut(&heads_open));
+            idle_cut = idle_cut.or_else(|| all_cut(&idle_open));
             let cut = scene.gateway.metric("http_connection_errors_total{reason=\"write_timeout\"}");
             deaf_cut = deaf_cut.or_else(|| (cut >= Some(50.0)).then(|| begun.elapsed()));
         }
@@ -78,7 +82,7 @@ pub(super) fn slow(length: &Length) -> Outcome {
             let what = format!("{who} are cut at {limit:?}, seen");
             seen.within(&what, cut.unwrap_or(Duration::MAX), bound)
         });
-        seen.later(settled(struck, over)).no_failed_reads().no_failed_writes()
+        seen.later(settled(length, struck, over)).no_failed_reads().no_failed_writes()
     })
 }
 

@@ -1,4 +1,4 @@
-//! Packets that are lost or late, for one instance only: on 127.0.0.3. They are late by a proxy: few kernels have netem.
+//! Packets that are lost or late, for one instance only, on an address of its own. They are late by a proxy: few kernels have netem.
 
 use std::{
     io::{Read as _, Write as _},
@@ -53,7 +53,7 @@ fn unreachable(length: &Length, rules: &'static [&'static str]) -> Outcome {
         Seen::default()
             .healed(healed)
             .within("back in rotation", healed, Duration::from_secs(10))
-            .later(settled(struck, over))
+            .later(settled(length, struck, over))
             .no_failed_reads()
             .honest_writes()
     })
@@ -66,9 +66,9 @@ struct Late {
 }
 
 impl Late {
-    /// Listens on 127.0.0.3, whose packets are lost by rule.
+    /// Listens on 127.0.0.4, where nobody else is.
     fn start(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.3:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.4:0").unwrap();
         let late = Self { addr: listener.local_addr().unwrap().to_string(), slow: Arc::default() };
         let slow = Arc::clone(&late.slow);
         thread::spawn(move || {
@@ -120,7 +120,7 @@ pub(super) fn slow(length: &Length) -> Outcome {
         let feed = Process::start_on("feed", port, &[&etcd, &store, &advertise]).ready();
         scene.in_rotation("feed", EACH + 1);
         late.slow.store(true, Ordering::SeqCst);
-        let lost = ["INPUT -d 127.0.0.3", "INPUT -s 127.0.0.3"]
+        let lost = ["INPUT -d 127.0.0.4", "INPUT -s 127.0.0.4"]
             .map(|way| format!("{way} -m statistic --mode random --probability 0.05 -j DROP"));
         lost.iter().for_each(|rule| run(&format!("iptables -A {rule}")));
         // Time for the latencies to be learnt.
