@@ -27,11 +27,11 @@ fn another(scene: &Scene) -> Process {
 }
 
 /// No request to it was anything but good.
-fn none_failed(load: Load) -> Check {
+pub(super) fn none_failed(load: Load) -> Check {
     let (records, _) = load.stop();
-    let wrong: Vec<_> = records.iter().filter(|one| one.class != Class::Good).map(|one| &one.class).collect();
-    let measured = format!("{} of {} {:?}", wrong.len(), records.len(), wrong.first());
-    Check::new("0 failed at it", wrong.is_empty(), measured)
+    let wrong: Vec<_> = records.iter().filter(|one| one.class != Class::Good).collect();
+    let first = wrong.first().map_or(String::new(), |one| format!("; first: {:?}, {:?}", one.what, one.class));
+    Check::new("0 failed at it", wrong.is_empty(), format!("{} of {}{first}", wrong.len(), records.len()))
 }
 
 pub(super) fn stopped(length: &Length) -> Outcome {
