@@ -10,8 +10,9 @@
 //! A list does not empty the pool: while nobody on it is connected, instances that left it stay in use until their
 //! connection ends. A registry that lost everything says the same as one whose services all stopped, and only the
 //! connections tell; and who has just come onto the list must be dialled first.
-//! When more than half of the connected instances are out by their breakers, the breakers are overruled: a common
-//! cause is likelier than that many bad instances (Envoy's "panic threshold").
+//! When more than half of the connected instances are out by their breakers, the breakers may be overruled: a common
+//! cause is likelier than that many bad instances (Envoy's "panic threshold"). But those that are not out come first,
+//! as long as they have room: the last good one of three answers everybody, and is not buried for that.
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +43,9 @@ use crate::{
 
 /// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
 const DIALS: usize = 128;
+
+/// Calls under way at one instance up to which it is asked rather than one whose breaker would have to be overruled.
+const ROOM: usize = 100;
 
 /// What a pool is made with.
 #[derive(Debug)]
@@ -120,14 +124,35 @@ impl Pool {
     /// Picks an instance that is connected, not in `tried`, and let through by its breaker.
     pub(crate) fn pick(&self, tried: &[Arc<Instance>], now: Instant) -> Option<Picked> {
         let ready = self.ready.load();
-        let overrule = self.out.load(Ordering::Relaxed) * 2 > ready.len();
+        if self.out.load(Ordering::Relaxed) * 2 <= ready.len() {
+            return self.pick_of(&ready, tried, now, |instance| instance.acquire(false, now));
+        }
+        self.pick_of(
+            &ready,
+            tried,
+            now,
+            |instance| {
+                if instance.in_flight() < ROOM { instance.acquire(false, now) } else { None }
+            },
+        )
+        .or_else(|| self.pick_of(&ready, tried, now, |instance| instance.acquire(true, now)))
+    }
+
+    /// Picks of `ready`, as the balance has it, one that is connected, not in `tried`, and granted.
+    fn pick_of(
+        &self,
+        ready: &[Arc<Instance>],
+        tried: &[Arc<Instance>],
+        now: Instant,
+        grant: impl Fn(&Instance) -> Option<Grant>,
+    ) -> Option<Picked> {
         let take = |index: usize| {
             let instance = ready.get(index)?;
             if tried.iter().any(|other| Arc::ptr_eq(other, instance)) {
                 return None;
             }
             let link = instance.link()?;
-            let grant = instance.acquire(overrule, now)?;
+            let grant = grant(instance)?;
             Some(Picked { instance: Arc::clone(instance), link, grant })
         };
         let picked = match self.options.balance {

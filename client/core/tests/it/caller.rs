@@ -215,6 +215,27 @@ fn unavailable_read_is_answered_by_another_instance_and_the_bad_one_is_ejected()
 }
 
 #[test]
+fn last_good_one_of_three_answers_all_reads_and_three_bad_ones_are_all_tried() {
+    let rig = Rig::start(3, Config::default());
+    rig.fakes[..2].iter().for_each(|fake| fake.set(Mode::Refuse(Code::Unavailable)));
+    for _ in 0..100 {
+        assert_eq!(rig.who(), 3);
+    }
+    // Five in a row, and the probes of the first moments at most.
+    for fake in &rig.fakes[..2] {
+        assert!((5..=7).contains(&fake.calls()), "{}", fake.calls());
+    }
+    rig.fakes[2].set(Mode::Refuse(Code::Unavailable));
+    let before: Vec<_> = rig.fakes.iter().map(|fake| fake.calls()).collect();
+    for _ in 0..100 {
+        assert!(rig.read(&strict()).is_err());
+    }
+    for (fake, before) in rig.fakes.iter().zip(before) {
+        assert!(fake.calls() > before + 20, "more than half are out: breakers are overruled");
+    }
+}
+
+#[test]
 fn services_own_answer_is_given_as_it_is_and_opens_no_breaker() {
     let rig = Rig::start(1, Config::default());
     rig.fakes[0].set(Mode::Refuse(Code::NotFound));
