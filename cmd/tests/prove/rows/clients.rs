@@ -54,15 +54,17 @@ pub(super) fn slow(length: &Length) -> Outcome {
             // Another byte of each head each half second, spread over it as clients without a common clock would; and so
             // is the looking, which must not be what the others wait for.
             let (byte, pass) = (head.next().unwrap_or(b"a"), Instant::now());
-            for step in 0..100 {
-                for number in step * 20..(step + 1) * 20 {
-                    if heads_open[number] {
-                        let _ = heads[number].write(byte);
-                        heads_open[number] = !closed(&mut heads[number]);
-                    }
-                    idle_open[number] = idle_open[number] && !closed(&mut idle[number]);
+            let slow = heads.chunks_mut(20).zip(heads_open.chunks_mut(20));
+            let still = idle.chunks_mut(20).zip(idle_open.chunks_mut(20));
+            for (step, ((heads, heads_open), (idle, idle_open))) in (1..).zip(slow.zip(still)) {
+                for (stream, open) in heads.iter_mut().zip(heads_open).filter(|(_, open)| **open) {
+                    let _ = stream.write(byte);
+                    *open = !closed(stream);
                 }
-                wait((Duration::from_millis(5) * (step as u32 + 1)).saturating_sub(pass.elapsed()));
+                for (stream, open) in idle.iter_mut().zip(idle_open).filter(|(_, open)| **open) {
+                    *open = !closed(stream);
+                }
+                wait((Duration::from_millis(5) * step).saturating_sub(pass.elapsed()));
             }
             let all_cut = |open: &[bool]| (!open.contains(&true)).then(|| begun.elapsed());
             heads_cut = heads_cut.or_else(|| all_cut(&heads_open));
