@@ -85,8 +85,10 @@ test-needs: needs
 	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
 	command -v groff >/dev/null || missing="$$missing groff-base"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
+	command -v mvn >/dev/null || missing="$$missing maven"; \
 	$(INSTALL)
-	@$(MAKE) --no-print-directory target/venv/.made
+	@$(MAKE) --no-print-directory target/venv/.made target/zipkin/zipkin-server.jar
 
 # What only `make prove` uses.
 prove-needs:
@@ -112,6 +114,9 @@ e2e-needs:
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v vagrant >/dev/null || missing="$$missing vagrant"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
+	command -v mvn >/dev/null || missing="$$missing maven"; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	command -v readelf >/dev/null || missing="$$missing binutils"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v iptables >/dev/null || missing="$$missing iptables"; \
@@ -125,6 +130,12 @@ e2e-needs:
 target/venv/.made: cmd/tests/requirements.txt
 	@echo "installing $<"
 	@python3 -m venv target/venv && target/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The Zipkin that the tracing tests run.
+target/zipkin/zipkin-server.jar: tracer/testing/zipkin/pom.xml
+	@echo "fetching zipkin-server"
+	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/target/zipkin -Dmdep.stripVersion -Dmdep.stripClassifier
 	@touch $@
 
 # Installs what a recipe found missing.

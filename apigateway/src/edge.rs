@@ -46,7 +46,11 @@ impl Middleware<State> for Edge {
             true => tracer::Context::extract(|name| find(request.as_ref(), name)),
             false => tracer::Context::NONE,
         };
-        let mut span = gateway.tracer.server(route.map_or("none", |route| route.span), parent);
+        // Probes and documents would fill the collector with what nobody looks for.
+        let mut span = match route {
+            Some(route) if !route.limited => tracer::Tracer::off().server(route.span, parent),
+            route => gateway.tracer.server(route.map_or("none", |route| route.span), parent),
+        };
 
         let trail = (head.explain && gateway.options.explain).then(Trail::default);
 
@@ -136,21 +140,23 @@ fn finish(response: &mut Response, request_id: &str, trace_id: Option<u128>, wat
     let problem = problem.or_else(|| response.take_error().map(|error| Problem::internal(error.to_string())));
     let Some(problem) = problem else { return response.status() as u16 };
     let status = problem.status();
-    tell(watch, &problem, request_id);
+    tell(watch, &problem, request_id, trace_id);
     *response = problem.response(request_id, trace_id).into();
     status
 }
 
 /// Logs a failure that is not the caller's doing. Refusals are counted only: there may be very many.
-fn tell(watch: &Watch<'_, impl Sized>, problem: &Problem, request_id: &str) {
+fn tell(watch: &Watch<'_, impl Sized>, problem: &Problem, request_id: &str, trace_id: Option<u128>) {
     let (route, status, code) = (watch.route, problem.status(), problem.code());
+    let trace_id = || trace_id.map(|id| format!("{id:032x}"));
     let Some(cause) = problem.inner().filter(|_| status >= 500) else {
-        log::debug!(request_id = request_id, route = route, status = status; "{}", problem.detail());
+        log::debug!(request_id = request_id, trace_id = trace_id(), route = route, status = status; "{}", problem.detail());
         return;
     };
     if let Some(left_out) = watch.gateway.calm.line(Instant::now()) {
         log::warn!(
-            request_id = request_id, route = route, status = status, code = code, left_out = left_out;
+            request_id = request_id, trace_id = trace_id(), route = route, status = status, code = code,
+            left_out = left_out;
             "request failed: {cause}"
         );
     }

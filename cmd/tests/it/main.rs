@@ -27,4 +27,5 @@ mod system;
 mod takeover;
 mod texts;
 mod topic;
+mod tracing;
 mod up;

@@ -19,13 +19,18 @@ use rustix::process::{Pid, Signal};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` gives something; panics with `what` after [`SOON`].
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(SOON, what, condition)
+}
+
+/// The same, for what may take longer.
+pub(crate) fn wait_within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         #[allow(clippy::disallowed_methods)] // the interval of a poll
         thread::sleep(Duration::from_millis(2));
     }
@@ -277,12 +282,17 @@ impl System {
 
     /// The same, with flags for the gateway.
     pub(crate) fn start_with(feeds: usize, gateway: &[&str]) -> Self {
+        Self::start_all(feeds, gateway, &[])
+    }
+
+    /// The same, with flags for the gateway and for the services.
+    pub(crate) fn start_all(feeds: usize, gateway: &[&str], services: &[&str]) -> Self {
         let etcd = Etcd::start();
         let flag = format!("-etcd.addr={}", etcd.endpoint());
+        let start = |name: &str, flags: &[&str]| Process::start(name, &[&[flag.as_str()], flags].concat());
         let names = std::iter::repeat_n("feed", feeds).chain(["profile", "topic"]);
-        let services: Vec<_> = names.map(|name| Process::start(name, &[&flag])).collect();
-        let args: Vec<&str> = [flag.as_str()].into_iter().chain(gateway.iter().copied()).collect();
-        let gateway = Process::start("apigateway", &args).ready();
+        let services: Vec<_> = names.map(|name| start(name, services)).collect();
+        let gateway = start("apigateway", gateway).ready();
         let services: Vec<_> = services.into_iter().map(Process::ready).collect();
         let system = Self { gateway, services, etcd };
         system.connected("feed", feeds);
