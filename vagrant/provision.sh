@@ -39,7 +39,7 @@ install_archive() {
 # Every machine can run every service: a second feed on node-2 is one `systemctl start` away.
 write_options() {
     local common="-etcd.addr=$ETCD_ENDPOINT -zipkin.addr=${ZIPKIN_ADDR:-} -log.format=json"
-    local store="-store.url=${STORE_URL:-memory:}"
+    local store="-store.url=${STORE_URL:-memory:} -advertise.debug=on"
     # A URL may hold a password.
     put 600 /etc/microservice-app/feed.env <<<"OPTIONS=-addr=$LOCAL_IP:8082 $store $common"
     put 600 /etc/microservice-app/profile.env <<<"OPTIONS=-addr=$LOCAL_IP:8083 $store $common"

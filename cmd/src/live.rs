@@ -4,7 +4,8 @@
 //! ```text
 //!   client_core::Snapshot --.                 .-- GET /           page.html to a browser, text.rs to anything else
 //!   HttpMetrics ------------+--> Topology ----+-- GET /events     server-sent events, twice a second (events.rs)
-//!                                             '-- GET /instances  the services as JSON, every instance
+//!                                             |-- GET /instances  the services as JSON, every instance
+//!                                             '-- GET /targets    where Prometheus finds the instances
 //! ```
 
 mod events;
@@ -95,6 +96,12 @@ impl Live {
         format!("data: {json}\n\n").into_bytes().into()
     }
 
+    /// The debug ports of all instances that registered them, as Prometheus' HTTP service discovery reads them.
+    fn targets(&self) -> serde_json::Value {
+        let group = |(name, caller): &(&str, Caller)| serde_json::json!({"targets": caller.debug_addrs(), "labels": {"program": name}});
+        self.callers.iter().map(group).collect()
+    }
+
     /// Every instance of every service, by the service's name.
     fn instances(&self) -> serde_json::Value {
         let services = self.topology(usize::MAX).services.into_iter();
@@ -103,7 +110,7 @@ impl Live {
     }
 }
 
-/// Adds `/`, `/events` and `/instances` to the debug port.
+/// Adds `/`, `/events`, `/instances` and `/targets` to the debug port.
 pub(crate) fn routes(app: &mut Server<()>, live: Live) {
     let live = Arc::new(live);
     let hub = Hub::new(Arc::clone(&live), events::STREAM_MAX);
@@ -120,6 +127,11 @@ pub(crate) fn routes(app: &mut Server<()>, live: Live) {
     app.at("/events").get(move |_| {
         let response = hub.subscribe();
         async move { Ok(response) }
+    });
+    let known = Arc::clone(&live);
+    app.at("/targets").get(move |_| {
+        let body = known.targets();
+        async move { Ok(respond("application/json", body, "default-src 'none'")) }
     });
     app.at("/instances").get(move |_| {
         let body = live.instances();

@@ -124,7 +124,8 @@ async fn serve(
     let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);
     let listener = listen("-addr", &flags.addr)?;
     let debug = listen("-debug.addr", &flags.debug_addr)?;
-    let bound = listener.local_addr().map_err(failed("cannot listen"))?;
+    let [bound, debug_bound] = [listener.local_addr(), debug.local_addr()];
+    let (bound, debug_bound) = (bound.map_err(failed("cannot listen"))?, debug_bound.map_err(failed("cannot listen"))?);
     let addr = match &flags.own.advertise_addr {
         Some(addr) => addr.with_port(bound.port()),
         None => advertised(&flags.addr, Some(bound.port())).unwrap_or_else(|| format!("127.0.0.1:{}", bound.port())),
@@ -154,7 +155,8 @@ async fn serve(
     health.serving().await;
     ::log::info!("{} serves on {bound}", service.name);
 
-    let endpoint = Endpoint::new(addr);
+    let debug = flags.own.advertise_debug.0.then(|| beside(&addr, &flags.debug_addr, debug_bound.port()));
+    let endpoint = Endpoint { debug, ..Endpoint::new(addr) };
     let name = ServiceName::new(service.name);
     let registrar = registrar::register(etcd, name, &endpoint, process.monitor.registration(service.name));
     // Set once, here.
@@ -169,6 +171,12 @@ async fn serve(
     ::log::info!("{} drained: {drained:?}", service.name);
     process.finish().await;
     Ok(())
+}
+
+/// The address others reach the debug port at: its own host when it names one, else the host that is registered.
+fn beside(registered: &str, debug: &Addr, port: u16) -> String {
+    let registered = registered.rsplit_once(':').map_or(registered, |(host, _)| host);
+    format!("{}:{port}", debug.host().unwrap_or(registered))
 }
 
 /// The address others reach this process at: the host of `addr` when it names one, else this machine's first IPv4

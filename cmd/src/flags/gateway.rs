@@ -15,7 +15,7 @@ pub struct GatewayFlags {
     /// Where HTTP is served
     #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
     pub http_addr: Addr,
-    /// Where the live page (/), /instances, /metrics, /healthz, /readyz and /debug/pprof/ are served
+    /// Where the live page (/), /instances, /targets, /metrics, /healthz, /readyz and /debug/pprof/ are served
     #[structopt(long = "debug.addr", value_name = "host:port", default_value = ":6060")]
     pub debug_addr: Addr,
     /// The largest request body, in bytes; more is 413

@@ -3,7 +3,7 @@
 use structopt::StructOpt;
 
 use super::{
-    Addr, Advertise, ClientFlags, CommonFlags, Period, StoreUrl,
+    Addr, Advertise, ClientFlags, CommonFlags, Period, StoreUrl, Switch,
     values::{conns, positive},
 };
 
@@ -38,6 +38,9 @@ pub struct OwnFlags {
     /// The address that is registered, host:port; default: the host of -addr, else this machine's first IPv4 address
     #[structopt(long = "advertise.addr", value_name = "host:port")]
     pub advertise_addr: Option<Advertise>,
+    /// Whether the debug port's address is registered, too, for the gateway's /targets: on or off; the value is then JSON
+    #[structopt(long = "advertise.debug", value_name = "on|off", default_value = "off")]
+    pub advertise_debug: Switch,
 }
 
 macro_rules! service_flags {

@@ -47,6 +47,7 @@ const SERVICE: &[(&str, &str)] = &[
     ("store.conns", "3"),
     ("store.timeout", "500ms"),
     ("advertise.addr", "feed.example:8082"),
+    ("advertise.debug", "on"),
 ];
 const CLIENT: &[(&str, &str)] = &[
     ("client.timeout", "2s"),

@@ -79,6 +79,8 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
                 // This machine only: the gateway is the one that others may reach.
                 format!("-addr=127.0.0.1:{port}"),
                 format!("-debug.addr=127.0.0.1:{debug}"),
+                // So that Prometheus finds all instances by the gateway's /targets.
+                "-advertise.debug=on".to_owned(),
             ];
             args.extend(shared(flags, &etcd));
             if flags.passed.store_url.is_none() {

@@ -80,12 +80,17 @@ fn panels() -> Vec<(String, String)> {
     for file in ["grafana/dashboards/services.json", "grafana/dashboards/slo.json", "grafana/docker_dashboard.json"] {
         let board: Value = serde_json::from_str(&fs::read_to_string(shipped(file)).unwrap()).unwrap();
         for panel in board["panels"].as_array().unwrap() {
+            let rows = panel["panels"].as_array().map_or(0, Vec::len);
+            assert_eq!(rows, 0, "{file}: {} hides panels from this test", panel["title"]);
+            let queries = panel["targets"].as_array().map_or(0, Vec::len);
+            assert!(panel["type"] == "row" || queries > 0, "{file}: {} asks nothing", panel["title"]);
             for target in panel["targets"].as_array().into_iter().flatten() {
                 found.push((format!("{file}: {}", panel["title"]), target["expr"].as_str().unwrap().to_owned()));
             }
         }
         for variable in board["templating"]["list"].as_array().unwrap() {
             let definition = variable["definition"].as_str().unwrap();
+            assert_eq!(variable["query"]["query"], definition);
             let inner = definition.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
             let (series, label) = inner.rsplit_once(',').unwrap();
             found.push((format!("{file}: ${}", variable["name"]), format!("count by ({label}) ({series})")));
@@ -156,11 +161,49 @@ fn every_metric_named_in_rules_and_dashboards_exists() {
 }
 
 #[test]
+fn the_reference_lists_every_metric_as_it_is_defined() {
+    let text = include_str!("../../../docs/observability.md");
+    let listed: Vec<_> = text.lines().skip_while(|line| !line.starts_with("| metric | labels")).skip(2).collect();
+    let listed: Vec<_> = listed.into_iter().take_while(|line| line.starts_with('|')).collect();
+    let row = |name: &monitor::names::Name| {
+        let labels: Vec<_> = name.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {} | {} |", name.name, labels.join(", "), name.help)
+    };
+    let defined: Vec<_> = monitor::names::ALL.iter().map(row).collect();
+    assert_eq!(listed, defined, "docs/observability.md should have:\n{}", defined.join("\n"));
+}
+
+#[test]
 fn promtool_finds_nothing_in_any_processs_metrics() {
     let system = System::start(1);
     for process in system.services.iter().chain([&system.gateway]) {
         run("promtool", &["check", "metrics"], &get(process.debug, "/metrics").unwrap().text());
     }
+}
+
+#[test]
+fn prometheus_finds_all_instances_of_a_scaled_service() {
+    let system = System::start_all(3, &[], &["-advertise.debug=on"]);
+    let folder = Folder::new();
+    let shipped = fs::read_to_string(shipped("prometheus/prometheus.yml")).unwrap();
+    let job = shipped.split_once("  - job_name: app\n").unwrap().1;
+    let discovery = job.split_once("    http_sd_configs:\n").unwrap().1.split_once("    file_sd_configs:").unwrap().0;
+    let discovery = discovery.replace("192.168.50.14:6060", &format!("127.0.0.1:{}", system.gateway.debug));
+    // One of the three is named, too, as the shipped file names the first of each: it must not be scraped twice.
+    let config = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  - job_name: app\n    \
+         static_configs: [{{targets: ['127.0.0.1:{}'], labels: {{program: feed}}}}]\n    http_sd_configs:\n{discovery}",
+        system.services[0].debug
+    );
+    let prometheus = Prometheus::start(&folder, &config);
+    let up = |program: &str| prometheus.query(&format!("up{{job=\"app\", program=\"{program}\"}} == 1")).len();
+    wait_for("all five are scraped", || ([up("feed"), up("profile"), up("topic")] == [3, 1, 1]).then_some(()));
+    // A fourth is found while Prometheus runs, and one that leaves is forgotten.
+    let fourth = Process::start("feed", &[&system.etcd_flag(), "-advertise.debug=on"]).ready();
+    wait_for("the fourth is scraped", || (up("feed") == 4).then_some(()));
+    assert!(fourth.stop().success());
+    let left = || prometheus.query("up{job=\"app\", program=\"feed\"}").len();
+    wait_for("the fourth is forgotten", || (left() == 3).then_some(()));
 }
 
 /// What cadvisor shows of two containers and their host.
@@ -201,9 +244,33 @@ fn serve(respond: impl Fn(&str, &str) -> String + Send + 'static) -> u16 {
     port
 }
 
+struct Prometheus(Process);
+
+impl Prometheus {
+    /// With this configuration; its files are in `folder`.
+    fn start(folder: &Folder, config: &str) -> Self {
+        let (port, path) = (free_port(), folder.path().join("prometheus.yml"));
+        fs::write(&path, config).unwrap();
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", path.display())).arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()));
+        let process = Process::adopt("prometheus", port, port, command);
+        wait_for("prometheus", || get(port, "/-/ready").ok().filter(|answer| answer.status == 200));
+        Self(process)
+    }
+
+    /// The series that a query gives.
+    fn query(&self, query: &str) -> Vec<Value> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = get(self.0.port, &format!("/api/v1/query?query={encoded}")).unwrap();
+        assert_eq!(answer.status, 200, "{query}: {answer:?}");
+        answer.json()["data"]["result"].as_array().unwrap().clone()
+    }
+}
+
 /// Prometheus and Alertmanager with the shipped rules and routes, quicker, and the notifications that came.
 struct Watching {
-    prometheus: Process,
+    prometheus: Prometheus,
     _alertmanager: Process,
     told: Arc<Mutex<Vec<Value>>>,
     _folder: Folder,
@@ -251,30 +318,19 @@ impl Watching {
                 )
             })
             .collect();
-        let config = write(
-            "prometheus.yml",
-            format!(
-                "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\n\
-                 alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]}}\n\
-                 scrape_configs:\n  - job_name: monitor\n    static_configs:\n      - targets: ['127.0.0.1:{cadvisor}']\n\
-                 \x20 - job_name: app\n    static_configs:\n{app}"
-            ),
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\n\
+             alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]}}\n\
+             scrape_configs:\n  - job_name: monitor\n    static_configs:\n      - targets: ['127.0.0.1:{cadvisor}']\n\
+             \x20 - job_name: app\n    static_configs:\n{app}"
         );
-        let port = free_port();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={config}")).arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        command.arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()));
-        let prometheus = Process::adopt("prometheus", port, port, command);
-        wait_for("prometheus", || get(port, "/-/ready").ok().filter(|answer| answer.status == 200));
+        let prometheus = Prometheus::start(&folder, &config);
         Self { prometheus, _alertmanager: alertmanager, told, _folder: folder }
     }
 
     /// The series that a query gives.
     fn query(&self, query: &str) -> Vec<Value> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = get(self.prometheus.port, &format!("/api/v1/query?query={encoded}")).unwrap();
-        assert_eq!(answer.status, 200, "{query}: {answer:?}");
-        answer.json()["data"]["result"].as_array().unwrap().clone()
+        self.prometheus.query(query)
     }
 
     /// Waits for a notification.

@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub started_at: Option<String>,
     /// The lease that its key stands under; not part of the value.
     pub lease: Option<i64>,
+    /// `host:port` of its debug port, if it says so.
+    pub debug: Option<String>,
 }
 
 /// Why a registry value is not an endpoint.
@@ -111,13 +113,15 @@ pub(super) struct Record {
     version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    debug: Option<String>,
 }
 
 impl Endpoint {
     /// An endpoint of which only the address is known; the address is not checked ([`check_addr`] does).
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), weight: 1, zone: None, version: None, started_at: None, lease: None }
+        Self { addr: addr.into(), weight: 1, zone: None, version: None, started_at: None, lease: None, debug: None }
     }
 
     /// Reads a registry value: a bare address, or a JSON object with at least `addr`.
@@ -143,7 +147,8 @@ impl Endpoint {
     #[must_use]
     pub fn value(&self) -> String {
         let record = Record::from(self);
-        let bare = record.weight.is_none() && [&self.zone, &self.version, &self.started_at].iter().all(|l| l.is_none());
+        let labels = [&self.zone, &self.version, &self.started_at, &self.debug];
+        let bare = record.weight.is_none() && labels.iter().all(|label| label.is_none());
         let json = if bare { None } else { serde_json::to_string(&record).ok() };
         json.unwrap_or_else(|| self.addr.clone())
     }
@@ -151,8 +156,8 @@ impl Endpoint {
 
 impl From<&Endpoint> for Record {
     fn from(endpoint: &Endpoint) -> Self {
-        let Endpoint { addr, weight, zone, version, started_at, lease: _ } = endpoint.clone();
-        Self { addr, weight: (weight != 1).then_some(weight), zone, version, started_at }
+        let Endpoint { addr, weight, zone, version, started_at, lease: _, debug } = endpoint.clone();
+        Self { addr, weight: (weight != 1).then_some(weight), zone, version, started_at, debug }
     }
 }
 
@@ -160,8 +165,9 @@ impl TryFrom<Record> for Endpoint {
     type Error = ValueError;
 
     fn try_from(record: Record) -> Result<Self, ValueError> {
-        let Record { addr, weight, zone, version, started_at } = record;
+        let Record { addr, weight, zone, version, started_at, debug } = record;
         check_addr(&addr)?;
+        debug.as_deref().map_or(Ok(()), check_addr)?;
         let weight = weight.unwrap_or(1);
         if weight > MAX_WEIGHT {
             return Err(ValueError::Weight(weight));
@@ -169,7 +175,7 @@ impl TryFrom<Record> for Endpoint {
         check_label("zone", zone.as_deref())?;
         check_label("version", version.as_deref())?;
         check_label("started_at", started_at.as_deref())?;
-        Ok(Self { addr, weight, zone, version, started_at, lease: None })
+        Ok(Self { addr, weight, zone, version, started_at, lease: None, debug })
     }
 }
 
@@ -249,6 +255,7 @@ mod tests {
             version: Some("0.1.0".into()),
             started_at: Some("2026-01-01T00:00:00Z".into()),
             lease: None,
+            debug: Some("10.0.0.1:6062".into()),
         }
     }
 
@@ -304,8 +311,10 @@ mod tests {
     fn bare_and_json_values_are_read() {
         assert_eq!(Endpoint::parse(b"localhost:8082").unwrap(), Endpoint::new("localhost:8082"));
         assert_eq!(Endpoint::parse(br#" {"addr":"a:1","later":{"x":[1]}} "#).unwrap(), Endpoint::new("a:1"));
-        let json =
-            r#"{"addr":"10.0.0.1:8082","weight":7,"zone":"a","version":"0.1.0","started_at":"2026-01-01T00:00:00Z"}"#;
+        let json = concat!(
+            r#"{"addr":"10.0.0.1:8082","weight":7,"zone":"a","version":"0.1.0","#,
+            r#""started_at":"2026-01-01T00:00:00Z","debug":"10.0.0.1:6062"}"#
+        );
         assert_eq!(Endpoint::parse(json.as_bytes()).unwrap(), full());
         assert_eq!(full().value(), json);
     }
@@ -317,7 +326,7 @@ mod tests {
 
     #[test]
     fn bad_values_say_why() {
-        let cases: [(&[u8], &str); 11] = [
+        let cases: [(&[u8], &str); 12] = [
             (b"", "empty"),
             (b"nonsense", "no port"),
             (b"{\"addr\": 17", "invalid type"),
@@ -327,6 +336,7 @@ mod tests {
             (b"{\"addr\":\"a:1\",\"weight\":-1}", "integer `-1`"),
             (b"{\"addr\":\"a:1\",\"weight\":1001}", "1001"),
             (b"{\"addr\":\"a:1\",\"zone\":\"\\u0007\"}", "zone"),
+            (b"{\"addr\":\"a:1\",\"debug\":\"b\"}", "no port"),
             (b"[\"a:1\"]", "the port"),
             (b"\xff\xfe", "UTF-8"),
         ];
@@ -392,8 +402,8 @@ mod tests {
             };
             let (zone, version, started_at) = (label(), label(), label());
             let addr = format!("host-{}:{}", rng.u8(..), rng.u16(1..));
-            let weight = rng.u32(0..=MAX_WEIGHT);
-            let endpoint = Endpoint { addr, weight, zone, version, started_at, lease: None };
+            let (weight, debug) = (rng.u32(0..=MAX_WEIGHT), rng.bool().then(|| format!("host:{}", rng.u16(1..))));
+            let endpoint = Endpoint { addr, weight, zone, version, started_at, lease: None, debug };
             assert_eq!(Endpoint::parse(endpoint.value().as_bytes()), Ok(endpoint), "seed {seed} round {round}");
         }
     }
