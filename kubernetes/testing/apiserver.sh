@@ -28,9 +28,12 @@ build() {
 }
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 started=()
+# The last first: without its etcd a kube-apiserver does not end.
 finish() {
-    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
+    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
+        kill "${started[i]}" 2>/dev/null || continue
+        timeout 20 tail --pid="${started[i]}" -f /dev/null || kill -9 "${started[i]}"
+    done
     rm -rf "$work"
 }
 trap finish EXIT
@@ -46,7 +49,7 @@ openssl genrsa -out "$work/key" 2048 2>/dev/null
 token=$(openssl rand -hex 16)
 echo "$token,test,test,system:masters" >"$work/tokens"
 "$apiserver" --etcd-servers "http://127.0.0.1:$etcd_port" --bind-address 127.0.0.1 --secure-port "$port" --cert-dir "$work/certs" \
-    --token-auth-file "$work/tokens" --authorization-mode RBAC --service-cluster-ip-range 10.0.0.0/24 \
+    --token-auth-file "$work/tokens" --authorization-mode RBAC --service-cluster-ip-range 10.0.0.0/24 --allow-privileged \
     --service-account-issuer https://kubernetes.default --service-account-key-file "$work/key" \
     --service-account-signing-key-file "$work/key" >"$work/apiserver.log" 2>&1 &
 started+=($!)

@@ -86,8 +86,9 @@ for one in makers:
 greedy = pod(makers[0])
 greedy["spec"]["containers"][0]["securityContext"]["privileged"] = True
 greedy["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
-if call("POST", f"{path(greedy)}?dryRun=All", greedy)[0] != 403:
-    wrong.append("a privileged pod was let in")
+status, body, _ = call("POST", f"{path(greedy)}?dryRun=All", greedy)
+if status != 403 or "PodSecurity" not in body["message"]:
+    wrong.append(f"a privileged pod was not refused by pod security: {status} {body.get('message')}")
 misspelt = copy.deepcopy(makers[0])
 misspelt["spec"]["minReadySecond"] = 1
 if call("PATCH", f"{path(misspelt)}/other?fieldManager=test&dryRun=All&fieldValidation=Strict", {**misspelt, "metadata": {**misspelt["metadata"], "name": "other"}}, "application/apply-patch+yaml")[0] < 400:
