@@ -104,13 +104,14 @@ bench-needs: needs
 	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	$(INSTALL)
 
-# What only `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
+# What `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
 e2e-needs:
 	@missing=""; \
 	command -v dockerd >/dev/null || missing="$$missing docker.io"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v vagrant >/dev/null || missing="$$missing vagrant"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \

@@ -46,7 +46,7 @@ pack() {
             echo "build.sh: $file is not static: build it with .ci/static-build" >&2
             exit 1
         fi
-        strip --strip-debug -o "$context/$command" "$file"
+        strip --strip-all -o "$context/$command" "$file"
     done
     cp /etc/ssl/certs/ca-certificates.crt "$context/" || { echo "build.sh: please install ca-certificates" >&2 && exit 1; }
     sed -n '/^FROM scratch/,$ { s|--from=build /out/||; p }' docker/Dockerfile >"$context/Dockerfile"
