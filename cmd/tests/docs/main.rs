@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr, dead_code)]
 
+#[path = "../prove/namespace.rs"]
+mod namespace;
 mod page;
 #[path = "../it/rig.rs"]
 mod rig;
@@ -21,7 +23,7 @@ use page::{Page, Step, Way};
 use shell::Shell;
 
 fn main() {
-    rig::enter_own_network(true);
+    namespace::enter(true);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, Vec::new());

@@ -42,28 +42,6 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     dir.join(name)
 }
 
-/// Runs this program again in a network namespace of its own, where only loopback is, and returns there. With
-/// `processes` it sees no others than its own, either.
-pub(crate) fn enter_own_network(processes: bool) {
-    const INSIDE: &str = "TEST_HAS_A_NETWORK_OF_ITS_OWN";
-    if std::env::var_os(INSIDE).is_some() {
-        return;
-    }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    // Some systems keep user namespaces to themselves; there it is asked of sudo, without a password.
-    let mine = || Command::new("unshare").args(["-n", "-r", "true"]).status().is_ok_and(|status| status.success());
-    let words: &[&str] = match root {
-        true => &["unshare", "-n"],
-        false if mine() => &["unshare", "-n", "-r"],
-        false => &["sudo", "-n", "-E", "unshare", "-n"],
-    };
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(if processes { ["-p", "-f", "--mount-proc"].as_slice() } else { &[] });
-    command.args(["env", &format!("{INSIDE}=1"), "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
-    command.arg(std::env::current_exe().unwrap()).args(std::env::args().skip(1));
-    panic!("unshare (util-linux), ip (iproute2): {}", std::os::unix::process::CommandExt::exec(&mut command));
-}
-
 /// Sends a signal.
 pub(crate) fn kill(pid: u32, signal: Signal) {
     rustix::process::kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();

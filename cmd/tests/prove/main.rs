@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, dead_code)]
 
 mod load;
+mod namespace;
 mod report;
 #[path = "../it/rig.rs"]
 mod rig;
@@ -24,7 +25,7 @@ use std::{env, time::Instant};
 use report::{Check, Outcome, Report};
 
 fn main() {
-    rig::enter_own_network(false);
+    namespace::enter(false);
     let mut asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let mut report = Report::new(&asked);
     let short = asked.is_empty() || asked.iter().any(|arg| arg == "short");
