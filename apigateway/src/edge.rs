@@ -169,7 +169,7 @@ fn tag(span: &mut tracer::Span, response: &Response, status: u16, method: &'stat
     span.tag("http.method", method);
     span.tag("http.status_code", status.to_string());
     if let Some(degraded) = response.header(render::DEGRADED) {
-        span.tag("degraded", degraded.as_str());
+        span.tag("degraded", degraded.as_str().to_owned());
     }
     if status >= 500 {
         span.error(response.status().canonical_reason());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use opentelemetry::{
-    InstrumentationScope, KeyValue, Value,
+    InstrumentationScope, KeyValue, StringValue, Value,
     trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -17,6 +17,9 @@ use crate::{Context, mend, queue::Queue};
 
 /// Tags of one span; more are left out.
 const MAX_TAGS: usize = 32;
+
+/// What most spans have, with our own notes.
+const USUAL_TAGS: usize = 6;
 
 /// Bytes of one tag's value; the rest is cut off.
 const MAX_VALUE: usize = 1024;
@@ -58,7 +61,7 @@ impl Span {
     }
 
     /// Says something about the work; the last value of a key stands. At most 32 tags of 1024 bytes are kept.
-    pub fn tag(&mut self, key: &'static str, value: impl Into<String>) {
+    pub fn tag(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
         if let Some(recording) = &mut self.recording {
             recording.put(key, cut(value.into()));
         }
@@ -67,7 +70,7 @@ impl Span {
     /// The work failed; the last message stands.
     pub fn error(&mut self, message: &str) {
         if let Some(recording) = &mut self.recording {
-            recording.put(mend::ERROR, cut(message.to_owned()));
+            recording.put(mend::ERROR, cut(message.to_owned().into()));
         }
     }
 
@@ -121,7 +124,7 @@ impl Recording {
             name: Cow::Borrowed(name),
             start_time: now,
             end_time: now,
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(USUAL_TAGS),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
@@ -152,9 +155,13 @@ impl Recording {
 }
 
 /// At most [`MAX_VALUE`] bytes, cut between characters.
-fn cut(mut value: String) -> String {
+fn cut(value: Cow<'static, str>) -> StringValue {
+    if value.len() <= MAX_VALUE {
+        return value.into();
+    }
+    let mut value = value.into_owned();
     value.truncate(value.floor_char_boundary(MAX_VALUE));
-    value
+    value.into()
 }
 
 #[cfg(test)]
@@ -164,16 +171,16 @@ mod tests {
 
     #[test]
     fn values_are_cut_between_characters() {
-        assert_eq!(cut("short".into()), "short");
-        assert_eq!(cut("é".repeat(600)).len(), 1024);
-        assert_eq!(cut(format!("a{}", "é".repeat(600))).len(), 1023);
+        assert_eq!(cut("short".into()).as_str(), "short");
+        assert_eq!(cut("é".repeat(600).into()).as_str().len(), 1024);
+        assert_eq!(cut(format!("a{}", "é".repeat(600)).into()).as_str().len(), 1023);
     }
 
     #[test]
     fn a_silent_span_makes_no_value() {
         let mut span = Span::silent(Context::NONE);
         struct Never;
-        impl From<Never> for String {
+        impl From<Never> for Cow<'static, str> {
             fn from(_: Never) -> Self {
                 panic!("a value was made")
             }
