@@ -31,6 +31,7 @@ fn main() {
         if !asked.is_empty() && !asked.contains(&path) {
             continue;
         }
+        println!("documents: {path} ...");
         let page = Page::read(Path::new(&path), &std::fs::read_to_string(root.join(&path)).unwrap());
         let wrong = check(root, &page);
         passed += page.steps.len().saturating_sub(wrong.len());
@@ -78,6 +79,10 @@ fn check(root: &Path, page: &Page) -> Vec<String> {
             }
             Way::Run => {
                 let (status, said) = shell.get_or_insert_with(start).run(text);
+                if status == "no end" {
+                    complain(format!("it does not end, after saying\n{}", said.join("\n")));
+                    break;
+                }
                 if status != "0" {
                     complain(format!("exit status {status}: {}", said.join("\n")));
                 } else if !shown.is_empty() && !fits(shown, &said) {

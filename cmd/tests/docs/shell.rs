@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::rig::binary;
+use crate::rig::{binary, wait_for};
 
 /// The longest a command may take.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -40,12 +40,24 @@ pub(crate) struct Shell {
     output: Receiver<String>,
     tree: PathBuf,
     background: usize,
+    /// Processes when nothing ran in the background.
+    before: usize,
+}
+
+/// Processes of this namespace that are not dead.
+fn living() -> usize {
+    let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        std::fs::read_to_string(path.join("stat")).ok()
+    });
+    stats.filter(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z")).count()
 }
 
 impl Shell {
     /// A shell in a copy of `root` made of links, with the binaries under test where a release build puts them.
     pub(crate) fn start(root: &Path, name: &str) -> Self {
-        let tree = std::env::temp_dir().join(format!("documents-{}-{name}", std::process::id()));
+        let tree = std::env::temp_dir().join(format!("documents-{:016x}-{name}", fastrand::u64(..)));
         std::fs::create_dir_all(tree.join("target/bin")).unwrap();
         for entry in std::fs::read_dir(root).unwrap() {
             let entry = entry.unwrap().file_name();
@@ -54,6 +66,7 @@ impl Shell {
             }
         }
         std::os::unix::fs::symlink(binary("feed").parent().unwrap(), tree.join("target/release")).unwrap();
+        std::os::unix::fs::symlink(root.join("target/zipkin"), tree.join("target/zipkin")).unwrap();
         let cargo = tree.join("target/bin/cargo");
         std::fs::write(&cargo, CARGO).unwrap();
         std::fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -62,6 +75,8 @@ impl Shell {
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc"]).current_dir(&tree).process_group(0);
         bash.env("PATH", format!("{}:{path}", tree.join("target/bin").display()));
+        // Set by the cargo that runs this test, and to itself.
+        bash.env("CARGO", &cargo);
         let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut input, output) = (bash.stdin.take().unwrap(), bash.stdout.take().unwrap());
         // What ends the others of its group must not end it.
@@ -70,7 +85,7 @@ impl Shell {
         thread::spawn(move || {
             BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
         });
-        Self { bash, input, output: receive, tree, background: 0 }
+        Self { bash, input, output: receive, tree, background: 0, before: living() }
     }
 
     /// Runs a command to its end: its exit status and what it said.
@@ -110,8 +125,8 @@ impl Shell {
     /// Ends what runs in the background, and waits for that.
     pub(crate) fn stop(&mut self) {
         kill_process_group(self.group(), Signal::TERM).unwrap();
-        let (status, said) = self.run("until wait; do :; done");
-        assert_eq!(status, "0", "{said:?}");
+        // Not `wait`: what was started may have started others, which take their time.
+        wait_for("what ran in the background has ended", || (living() <= self.before).then_some(()));
     }
 
     fn group(&self) -> Pid {
