@@ -75,6 +75,9 @@ impl Shell {
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc"]).current_dir(&tree).process_group(0);
         bash.env("PATH", format!("{}:{path}", tree.join("target/bin").display()));
+        // As on a terminal, where curl draws no progress beside an answer.
+        std::fs::write(tree.join("target/bin/.curlrc"), "no-progress-meter\n").unwrap();
+        bash.env("CURL_HOME", tree.join("target/bin"));
         // Set by the cargo that runs this test, and to itself.
         bash.env("CARGO", &cargo);
         let mut bash = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
