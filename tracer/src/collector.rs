@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use http::Uri;
 
-use crate::{endpoint, mend};
+use crate::endpoint;
 
 /// The longest one connect, read or write may take.
 const STEP: Duration = Duration::from_secs(1);
@@ -22,40 +22,23 @@ pub(crate) const EXPORT: Duration = Duration::from_secs(3);
 /// The largest answer head that is read, in bytes. The body is not read.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// The client that opentelemetry-zipkin sends through.
-#[derive(Debug)]
-pub(crate) struct Collector {
-    service: &'static str,
-}
-
-impl Collector {
-    /// Posts the spans of the service of this name.
-    pub(crate) fn new(service: &'static str) -> Self {
-        Self { service }
-    }
-
-    fn post(&self, request: &Request<Bytes>) -> Result<u16, HttpError> {
-        let (uri, body) = (request.uri(), mend::spans(request.body(), self.service)?);
-        let authority = uri.authority().ok_or("the collector's URL names no host")?;
-        let deadline = Deadline(Instant::now() + EXPORT);
-        let mut stream = connect(authority.host(), authority.port_u16().unwrap_or(endpoint::DEFAULT_PORT), &deadline)?;
-        let head = format!(
-            "POST {} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
-            uri.path(),
-            body.len()
-        );
-        let message = [head.as_bytes(), &body].concat();
-        Ok(write(&mut stream, &message, &deadline).and_then(|()| status(&mut stream, &deadline))?)
-    }
-}
-
-#[async_trait::async_trait]
-impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let status = self.post(&request)?;
-        Ok(Response::builder().status(status).body(Bytes::new())?)
-    }
+/// Posts JSON; the status that came back.
+///
+/// # Errors
+/// The collector cannot be reached, is too slow, or does not answer in HTTP.
+pub(crate) fn post(uri: &Uri, body: &[u8]) -> io::Result<u16> {
+    let authority = uri.authority().ok_or_else(|| invalid("the collector's URL names no host"))?;
+    let deadline = Deadline(Instant::now() + EXPORT);
+    let mut stream = connect(authority.host(), authority.port_u16().unwrap_or(endpoint::DEFAULT_PORT), &deadline)?;
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        uri.path(),
+        body.len()
+    );
+    write(&mut stream, head.as_bytes(), &deadline)?;
+    write(&mut stream, body, &deadline)?;
+    status(&mut stream, &deadline)
 }
 
 /// When the whole export must be over.
@@ -104,7 +87,7 @@ fn status(stream: &mut TcpStream, deadline: &Deadline) -> io::Result<u16> {
     let (mut head, mut chunk) = (Vec::new(), [0; 1024]);
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         if head.len() > MAX_HEAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer's head is too large"));
+            return Err(invalid("the answer's head is too large"));
         }
         stream.set_read_timeout(Some(deadline.step()?))?;
         match stream.read(&mut chunk).map_err(plain) {
@@ -114,7 +97,7 @@ fn status(stream: &mut TcpStream, deadline: &Deadline) -> io::Result<u16> {
             Err(error) => return Err(error),
         }
     }
-    status_of(&head).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    status_of(&head).ok_or_else(|| invalid("the answer is not HTTP"))
 }
 
 /// The status in `HTTP/1.x NNN ...`; one that is not final (1xx) is none.
@@ -123,6 +106,10 @@ fn status_of(head: &[u8]) -> Option<u16> {
     let (_, rest) = rest.split_first()?;
     let digits = rest.strip_prefix(b" ")?.get(..3)?;
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|status| (200..600).contains(status))
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// A timeout of a blocking socket comes as `WouldBlock`, which says "try again" to a reader of the log.

@@ -1,19 +1,27 @@
-//! Puts into Zipkin's JSON what opentelemetry-zipkin leaves out. Pure: JSON in, JSON out.
+//! Puts into Zipkin's JSON what opentelemetry-zipkin leaves out. Pure: a span or JSON in, JSON out.
 //!
 //! That exporter writes no service name and never a remote endpoint, so Zipkin would show neither names nor a
-//! dependency graph; it gives root spans a parent of zeros; it drops an attribute called `error`. What is missing
-//! travels through it as attributes under names of our own, and is put in its place here.
+//! dependency graph; it gives root spans a parent of zeros, drops an attribute called `error`, and knows no debug flag.
+//! What is missing lies in the span as attributes under names of our own:
+//!
+//! ```text
+//!   span --take--> notes ------------------------\
+//!       \--> opentelemetry-zipkin --> its JSON ---+--Mender--> JSON with the notes in their places
+//! ```
+//!
+//! This runs for every span, and reading JSON costs as much as making it. So nothing is read: the exporter's members
+//! always come in one order and without spaces, and what stands between two of them is copied. A quote within a string
+//! is escaped, so that no string can look like a member. JSON of another shape is refused.
 
 use std::{
-    borrow::Cow,
-    fmt,
+    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
-};
+use memchr::memmem::Finder;
+use opentelemetry::{StringValue, Value};
+use opentelemetry_sdk::trace::SpanData;
 
 /// Becomes the tag `error`.
 pub(crate) const ERROR: &str = "tracer.error";
@@ -24,206 +32,170 @@ pub(crate) const PEER_ADDRESS: &str = "tracer.peer.address";
 /// Becomes `debug: true`.
 pub(crate) const DEBUG: &str = "tracer.debug";
 
-/// What every span of every program would carry; it tells nothing.
-const NOISE: [&str; 3] = ["otel.library.name", "otel.library.version", "otel.status_code"];
-
-/// Whether a tag is one of those that are put in another place.
+/// Whether an attribute is a note.
 pub(crate) fn is_private(key: &str) -> bool {
     [ERROR, PEER_SERVICE, PEER_ADDRESS, DEBUG].contains(&key)
 }
 
-/// A span as Zipkin's second version writes it, as far as ours have it. Its texts are slices of the text that was read:
-/// this runs for every span.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Span<'a> {
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    trace_id: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    parent_id: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    id: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    name: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<u64>,
-    #[serde(borrow)]
-    local_endpoint: Endpoint<'a>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    remote_endpoint: Option<Endpoint<'a>>,
-    #[serde(borrow)]
-    tags: Tags<'a>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+/// What one span has to say beyond what the exporter writes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Notes {
+    error: Option<StringValue>,
+    peer: Option<StringValue>,
+    address: Option<SocketAddr>,
     debug: bool,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Endpoint<'a> {
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    service_name: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    ipv4: Option<Text<'a>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    ipv6: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-}
-
-/// A text; a slice of what was read, unless something in it was escaped.
-#[derive(Debug, Deserialize, Serialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a, T: Into<Cow<'a, str>>> From<T> for Text<'a> {
-    fn from(text: T) -> Self {
-        Self(text.into())
-    }
-}
-
-/// Tags, in the order they came.
-#[derive(Debug, Default)]
-struct Tags<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-impl<'a> Tags<'a> {
-    fn take(&mut self, key: &str) -> Option<Text<'a>> {
-        let place = self.0.iter().position(|(known, _)| known.0 == key)?;
-        Some(self.0.swap_remove(place).1)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Vec<(Text<'de>, Text<'de>)>;
-
-            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-                to.write_str("tags")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut pairs = Vec::with_capacity(8);
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
+/// Takes the notes out of a span, and makes its duration one that Zipkin takes: 0 would be an unfinished span.
+pub(crate) fn take(span: &mut SpanData) -> Notes {
+    let mut notes = Notes::default();
+    span.attributes.retain(|attribute| {
+        let text = || match &attribute.value {
+            Value::String(text) => Some(text.clone()),
+            _ => None,
+        };
+        match attribute.key.as_str() {
+            ERROR => notes.error = text(),
+            PEER_SERVICE => notes.peer = text(),
+            PEER_ADDRESS => notes.address = text().and_then(|text| text.as_str().parse().ok()),
+            DEBUG => notes.debug = true,
+            _ => return true,
         }
-        from.deserialize_map(Pairs).map(Self)
+        false
+    });
+    span.end_time = span.end_time.max(span.start_time + Duration::from_micros(1));
+    notes
+}
+
+/// How each span begins, after which come the 32 digits of its trace and a [`NEXT`].
+const START: &str = r#"{"traceId":""#;
+const TRACE_DIGITS: usize = 32;
+const NEXT: &str = r#"","#;
+/// The parent of who has none.
+const NO_PARENT: &str = r#""parentId":"0000000000000000","#;
+const LOCAL: &str = r#""localEndpoint":{"#;
+const TAGS: &str = r#""tags":{"#;
+/// A tag that every span has, and that tells nothing: the place for the error.
+const NOISE: &str = r#""otel.library.name":"""#;
+const DEBUG_OFF: &str = r#""debug":false"#;
+const DEBUG_ON: &str = r#""debug":true"#;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Mender {
+    /// The service's name, as a member of the local endpoint.
+    service: String,
+    start: Finder<'static>,
+    local: Finder<'static>,
+    tags: Finder<'static>,
+    noise: Finder<'static>,
+    debug: Finder<'static>,
+}
+
+impl Mender {
+    /// For the spans of `service`, a name of letters, digits and dashes.
+    pub(crate) fn new(service: &'static str) -> Self {
+        Self {
+            service: format!(r#""serviceName":"{service}""#),
+            start: Finder::new(START),
+            local: Finder::new(LOCAL),
+            tags: Finder::new(TAGS),
+            noise: Finder::new(NOISE),
+            debug: Finder::new(DEBUG_OFF),
+        }
+    }
+
+    /// The exporter's list of spans, with the notes of each.
+    ///
+    /// # Errors
+    /// The text has not the exporter's shape, or not as many spans as there are notes.
+    pub(crate) fn spans(&self, body: &[u8], notes: &[Notes]) -> io::Result<Vec<u8>> {
+        let other = || io::Error::new(io::ErrorKind::InvalidData, "the exporter's JSON has another shape than it had");
+        let starts: Vec<_> = self.start.find_iter(body).collect();
+        if starts.len() != notes.len() {
+            return Err(other());
+        }
+        let ends = starts.iter().skip(1).copied().chain([body.len()]);
+        let mut out = Vec::with_capacity(body.len() + notes.len() * 128);
+        out.extend_from_slice(body.get(..starts.first().copied().unwrap_or(body.len())).unwrap_or_default());
+        for ((&start, end), notes) in starts.iter().zip(ends).zip(notes) {
+            body.get(start..end).and_then(|span| self.span(span, notes, &mut out)).ok_or_else(other)?;
+        }
+        Ok(out)
+    }
+
+    /// One span, with what stands between it and the next; `None` for another shape.
+    fn span(&self, span: &[u8], notes: &Notes, out: &mut Vec<u8>) -> Option<()> {
+        let (trace, rest) = span.split_at_checked(START.len() + TRACE_DIGITS)?;
+        let rest = rest.strip_prefix(NEXT.as_bytes())?;
+        out.extend_from_slice(trace);
+        out.extend_from_slice(NEXT.as_bytes());
+        let rest = rest.strip_prefix(NO_PARENT.as_bytes()).unwrap_or(rest);
+        let (before, rest) = split(rest, &self.local, LOCAL)?;
+        out.extend_from_slice(before);
+        out.extend_from_slice(LOCAL.as_bytes());
+        out.extend_from_slice(self.service.as_bytes());
+        if !rest.starts_with(b"}") {
+            out.push(b',');
+        }
+        let (before, rest) = split(rest, &self.tags, TAGS)?;
+        out.extend_from_slice(before);
+        notes.remote_endpoint(out)?;
+        out.extend_from_slice(TAGS.as_bytes());
+        let (before, rest) = split(rest, &self.noise, NOISE)?;
+        out.extend_from_slice(before);
+        let rest = match &notes.error {
+            Some(error) => {
+                out.extend_from_slice(br#""error":"#);
+                serde_json::to_writer(&mut *out, error.as_str()).ok()?;
+                rest
+            }
+            None => without_comma(rest, out),
+        };
+        let (before, rest) = split(rest, &self.debug, DEBUG_OFF)?;
+        out.extend_from_slice(before);
+        out.extend_from_slice(if notes.debug { DEBUG_ON } else { DEBUG_OFF }.as_bytes());
+        out.extend_from_slice(rest);
+        Some(())
     }
 }
 
-impl Serialize for Tags<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+impl Notes {
+    /// Writes the remote endpoint, if it is known, with a comma behind it.
+    fn remote_endpoint(&self, out: &mut Vec<u8>) -> Option<()> {
+        if self.peer.is_none() && self.address.is_none() {
+            return Some(());
+        }
+        out.extend_from_slice(br#""remoteEndpoint":{"#);
+        if let Some(peer) = &self.peer {
+            out.extend_from_slice(br#""serviceName":"#);
+            serde_json::to_writer(&mut *out, peer.as_str()).ok()?;
+        }
+        if let Some(address) = self.address {
+            let ip = address.ip().to_canonical();
+            let key = if let IpAddr::V4(_) = ip { "ipv4" } else { "ipv6" };
+            let comma = if self.peer.is_some() { "," } else { "" };
+            write!(out, r#"{comma}"{key}":"{ip}","port":{}"#, address.port()).ok()?;
+        }
+        out.extend_from_slice(b"},");
+        Some(())
     }
 }
 
-/// A list of spans, mended.
-///
-/// # Errors
-/// The text is not a list of spans.
-pub(crate) fn spans(body: &[u8], service: &str) -> serde_json::Result<Vec<u8>> {
-    let mut spans: Vec<Span<'_>> = serde_json::from_slice(body)?;
-    for span in &mut spans {
-        mend(span, service);
-    }
-    serde_json::to_vec(&spans)
+/// What stands before a needle, and what behind it.
+fn split<'a>(text: &'a [u8], finder: &Finder<'_>, needle: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let at = finder.find(text)?;
+    Some((text.get(..at)?, text.get(at + needle.len()..)?))
 }
 
-fn mend<'a>(span: &mut Span<'a>, service: &'a str) {
-    span.parent_id.take_if(|id| id.0.bytes().all(|digit| digit == b'0'));
-    // Zipkin takes a duration of 0 for an unfinished span; its API asks to round up.
-    span.duration = span.duration.map(|duration| duration.max(1));
-    span.local_endpoint.service_name = Some(service.into());
-    for noise in NOISE {
-        span.tags.take(noise);
+/// Takes away the comma that a member which was left out had behind it, or before it.
+fn without_comma<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    if let Some(rest) = rest.strip_prefix(b",") {
+        return rest;
     }
-    if let Some(error) = span.tags.take(ERROR) {
-        span.tags.0.push(("error".into(), error));
-    }
-    span.debug |= span.tags.take(DEBUG).is_some();
-    let (service, address) = (span.tags.take(PEER_SERVICE), span.tags.take(PEER_ADDRESS));
-    let address = address.and_then(|text| text.0.parse::<SocketAddr>().ok());
-    if service.is_some() || address.is_some() {
-        span.remote_endpoint = Some(remote(service, address));
-    }
-}
-
-fn remote<'a>(service: Option<Text<'a>>, address: Option<SocketAddr>) -> Endpoint<'a> {
-    let (ipv4, ipv6) = match address.map(|address| address.ip().to_canonical()) {
-        Some(IpAddr::V4(ip)) => (Some(ip.to_string().into()), None),
-        Some(IpAddr::V6(ip)) => (None, Some(ip.to_string().into())),
-        None => (None, None),
-    };
-    Endpoint { service_name: service, ipv4, ipv6, port: address.map(|address| address.port()) }
+    out.pop_if(|last| *last == b',');
+    rest
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn mended(span: Value) -> Value {
-        let body = serde_json::to_vec(&json!([span])).unwrap();
-        serde_json::from_slice::<Value>(&spans(&body, "feed").unwrap()).unwrap()[0].clone()
-    }
-
-    #[test]
-    fn service_name_and_remote_endpoint_are_put_in() {
-        let span = mended(json!({
-            "localEndpoint": {"ipv4": "10.0.0.1", "port": 8082},
-            "tags": {"tracer.peer.service": "topic", "tracer.peer.address": "10.0.0.2:8084", "kept": "yes"},
-        }));
-        assert_eq!(span["localEndpoint"], json!({"ipv4": "10.0.0.1", "port": 8082, "serviceName": "feed"}));
-        assert_eq!(span["remoteEndpoint"], json!({"serviceName": "topic", "ipv4": "10.0.0.2", "port": 8084}));
-        assert_eq!(span["tags"], json!({"kept": "yes"}));
-    }
-
-    #[test]
-    fn remote_addresses_of_version_six_and_mapped_ones_are_told_apart() {
-        let of = |address: &str| mended(json!({"tags": {"tracer.peer.address": address}}))["remoteEndpoint"].clone();
-        assert_eq!(of("[2001:db8::1]:1"), json!({"ipv6": "2001:db8::1", "port": 1}));
-        assert_eq!(of("[::ffff:10.0.0.2]:1"), json!({"ipv4": "10.0.0.2", "port": 1}));
-        assert_eq!(of(""), Value::Null);
-        assert_eq!(of("nonsense"), Value::Null);
-    }
-
-    #[test]
-    fn a_parent_of_zeros_is_none_and_a_real_one_stays() {
-        assert_eq!(mended(json!({"parentId": "0000000000000000"})).get("parentId"), None);
-        assert_eq!(mended(json!({"parentId": "00000000000000a0"}))["parentId"], "00000000000000a0");
-    }
-
-    #[test]
-    fn error_debug_and_tiny_durations_arrive_and_noise_does_not() {
-        let span = mended(json!({
-            "duration": 0, "debug": false,
-            "tags": {"tracer.error": "boom", "tracer.debug": "true", "otel.library.name": "", "otel.status_code": "x"},
-        }));
-        assert_eq!(span["tags"], json!({"error": "boom"}));
-        assert_eq!((&span["debug"], &span["duration"]), (&json!(true), &json!(1)));
-    }
-
-    #[test]
-    fn json_of_another_shape_is_refused_and_what_is_escaped_stays_so() {
-        for odd in [json!(1), json!(null), json!({"tags": 1}), json!({"parentId": 5}), json!({"duration": "x"})] {
-            assert!(spans(&serde_json::to_vec(&json!([odd])).unwrap(), "feed").is_err());
-        }
-        let escaped = mended(json!({"name": "a\"b", "tags": {"k\n": "\u{1f980}\\"}, "later": [1]}));
-        assert_eq!(
-            escaped,
-            json!({"name": "a\"b", "localEndpoint": {"serviceName": "feed"}, "tags": {"k\n": "\u{1f980}\\"}})
-        );
-        assert!(spans(b"{}", "feed").is_err());
-        assert!(spans(b"[", "feed").is_err());
-        assert_eq!(spans(b"[]", "feed").unwrap(), b"[]");
-    }
-}
+mod tests;

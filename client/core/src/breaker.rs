@@ -15,6 +15,9 @@
 //! Only failures of the instance count: transport, timeout and UNAVAILABLE. A NOT_FOUND is a success; a caller that
 //! went away is neither. The figures are those of Finagle's and Linkerd's failure accrual, with Envoy's success-rate
 //! rule beside it. The breaker decides; it owns no clock, no timer and no random source.
+//!
+//! Long before it opens, one failure makes an instance doubtful, for a second or until it answers well: reads go there
+//! as ever, and find out; a call that cannot be repeated, or is a repetition, is better given to another.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,9 @@ pub struct Policy {
     pub open: Duration,
     /// The longest time out, before jitter. Default 30 s.
     pub open_max: Duration,
+    /// How long a failure, or the end of a time out, leaves it doubtful. Default 1 s: without reads, somebody else has
+    /// to find out that it is well again.
+    pub doubt: Duration,
 }
 
 impl Default for Policy {
@@ -41,6 +47,7 @@ impl Default for Policy {
             volume: 20,
             open: Duration::from_secs(1),
             open_max: Duration::from_secs(30),
+            doubt: Duration::from_secs(1),
         }
     }
 }
@@ -105,6 +112,8 @@ pub struct Breaker {
     openings: u32,
     /// Why it opened last.
     reason: Option<Reason>,
+    /// Until when it is doubtful; never, once it has answered well.
+    doubtful: Option<Instant>,
     window: Window,
 }
 
@@ -112,7 +121,15 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(policy: Policy, now: Instant) -> Self {
-        Self { policy, state: State::Closed, consecutive: 0, openings: 0, reason: None, window: Window::new(now) }
+        Self {
+            policy,
+            state: State::Closed,
+            consecutive: 0,
+            openings: 0,
+            reason: None,
+            doubtful: None,
+            window: Window::new(now),
+        }
     }
 
     /// Asks to send a request.
@@ -152,11 +169,13 @@ impl Breaker {
             (Permit::Normal, _) if !matches!(self.state, State::Closed) => None,
             (Permit::Normal, Verdict::Success) => {
                 self.consecutive = 0;
+                self.doubtful = None;
                 self.window.record(true, now);
                 None
             }
             (Permit::Normal, Verdict::Failure) => {
                 self.consecutive = self.consecutive.saturating_add(1);
+                self.doubtful = Some(now + self.policy.doubt);
                 self.window.record(false, now);
                 let reason = self.tripped(now)?;
                 self.open(reason, now, random)
@@ -169,6 +188,13 @@ impl Breaker {
         if let State::Open { .. } = self.state {
             self.state = State::HalfOpen { probing: false };
         }
+        self.doubtful = None;
+    }
+
+    /// Whether it failed lately and has not answered well since, so that what may fail only once goes elsewhere.
+    #[must_use]
+    pub fn is_doubtful(&self, now: Instant) -> bool {
+        self.doubtful.is_some_and(|until| now < until)
     }
 
     /// Whether the instance is out of rotation (open, or waiting for its probe).
@@ -211,7 +237,9 @@ impl Breaker {
         let doubled = self.policy.open.saturating_mul(1 << self.openings.min(16)).min(self.policy.open_max);
         self.openings = self.openings.saturating_add(1);
         self.reason = Some(reason);
-        self.state = State::Open { until: now + doubled.mul_f64(0.5 + random.clamp(0.0, 1.0)) };
+        let until = now + doubled.mul_f64(0.5 + random.clamp(0.0, 1.0));
+        self.state = State::Open { until };
+        self.doubtful = Some(until + self.policy.doubt);
         Some(reason)
     }
 
@@ -219,6 +247,7 @@ impl Breaker {
         self.state = State::Closed;
         self.consecutive = 0;
         self.openings = 0;
+        self.doubtful = None;
         self.window.slots = [(0, 0); Window::SLOTS];
     }
 }

@@ -222,7 +222,9 @@ impl Inner {
             if began >= call.deadline {
                 return Err(CallError { sent, ..last.unwrap_or_else(|| self.out_of_time()) });
             }
-            let Some(picked) = self.pool.pick(&tried, began) else {
+            // Only a first attempt that may be followed by others can afford to find out how an instance does.
+            let careful = made > 1 || call.context.retried || !call.method.idempotent;
+            let Some(picked) = self.pool.pick(&tried, careful, began) else {
                 return Err(CallError { sent, ..last.unwrap_or_else(|| self.nobody()) });
             };
             let instance = Arc::clone(&picked.instance);

@@ -63,6 +63,17 @@ pub(crate) struct Grant {
     started: Instant,
 }
 
+/// How much is asked of an instance before it gets a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// That its breaker lets it through, and that it has not failed lately.
+    Great,
+    /// That its breaker lets it through.
+    Usual,
+    /// Nothing: its breaker is overruled.
+    None,
+}
+
 impl Grant {
     /// Whether the request was the one that decides on an instance that was out.
     pub(crate) fn is_probe(&self) -> bool {
@@ -141,13 +152,18 @@ impl Instance {
         self.listed.store(listed, Ordering::Release);
     }
 
-    /// Asks to send a request; with `overrule` the breaker is not asked.
-    pub(crate) fn acquire(&self, overrule: bool, now: Instant) -> Option<Grant> {
-        let permit = match self.health().breaker.acquire(now) {
+    /// Asks to send a request, with so much care.
+    pub(crate) fn acquire(&self, care: Care, now: Instant) -> Option<Grant> {
+        let mut health = self.health();
+        if care == Care::Great && health.breaker.is_doubtful(now) {
+            return None;
+        }
+        let permit = match health.breaker.acquire(now) {
             Some(permit) => permit,
-            None if overrule => Permit::Normal,
+            None if care == Care::None => Permit::Normal,
             None => return None,
         };
+        drop(health);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Grant { permit, started: now })
     }

@@ -13,6 +13,7 @@
 //! When more than half of the connected instances are out by their breakers, the breakers may be overruled: a common
 //! cause is likelier than that many bad instances (Envoy's "panic threshold"). But those that are not out come first,
 //! as long as they have room: the last good one of three answers everybody, and is not buried for that.
+//! What may fail only once (a write, a repetition) goes to one that has not failed lately, as long as there is one.
 
 use std::{
     collections::BTreeMap,
@@ -38,13 +39,14 @@ use crate::{
     directory::{Sink, View},
     driver::Driver,
     explain::Candidate,
-    instance::{Grant, Instance},
+    instance::{Care, Grant, Instance},
 };
 
 /// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
 const DIALS: usize = 128;
 
-/// Calls under way at one instance up to which it is asked rather than one whose breaker would have to be overruled.
+/// Calls under way at one instance up to which it is asked rather than one that failed lately, or one whose breaker
+/// would have to be overruled.
 const ROOM: usize = 100;
 
 /// What a pool is made with.
@@ -121,21 +123,19 @@ impl Pool {
         pool
     }
 
-    /// Picks an instance that is connected, not in `tried`, and let through by its breaker.
-    pub(crate) fn pick(&self, tried: &[Arc<Instance>], now: Instant) -> Option<Picked> {
+    /// Picks an instance that is connected, not in `tried`, and let through by its breaker; `careful`, if there is a
+    /// choice, one that has not failed lately.
+    pub(crate) fn pick(&self, tried: &[Arc<Instance>], careful: bool, now: Instant) -> Option<Picked> {
         let ready = self.ready.load();
-        if self.out.load(Ordering::Relaxed) * 2 <= ready.len() {
-            return self.pick_of(&ready, tried, now, |instance| instance.acquire(false, now));
-        }
-        self.pick_of(
-            &ready,
-            tried,
-            now,
-            |instance| {
-                if instance.in_flight() < ROOM { instance.acquire(false, now) } else { None }
-            },
-        )
-        .or_else(|| self.pick_of(&ready, tried, now, |instance| instance.acquire(true, now)))
+        let of = |care: Care, room: usize| {
+            let grant = |instance: &Instance| (instance.in_flight() < room).then(|| instance.acquire(care, now))?;
+            self.pick_of(&ready, tried, now, grant)
+        };
+        let common_cause = self.out.load(Ordering::Relaxed) * 2 > ready.len();
+        let first = if careful { of(Care::Great, ROOM) } else { None };
+        first
+            .or_else(|| of(Care::Usual, if common_cause { ROOM } else { usize::MAX }))
+            .or_else(|| if common_cause { of(Care::None, usize::MAX) } else { None })
     }
 
     /// Picks of `ready`, as the balance has it, one that is connected, not in `tried`, and granted.

@@ -146,8 +146,8 @@ fn given(file: &Option<PathBuf>) -> Option<&Path> {
     file.as_deref().filter(|file| !file.as_os_str().is_empty())
 }
 
-/// The longest attempt of a service's calls, less than half of a gateway's.
-const INNER_ATTEMPT: Duration = Duration::from_millis(100);
+/// The longest attempt of a service's calls: of the 200 ms that a gateway's attempt leaves for them, three fit in, waits included.
+const INNER_ATTEMPT: Duration = Duration::from_millis(60);
 
 /// Of a process that calls services.
 #[derive(Clone, Debug, StructOpt)]
@@ -155,8 +155,8 @@ pub struct ClientFlags {
     /// The longest a call may take with all its attempts
     #[structopt(long = "client.timeout", value_name = "duration", default_value = "1s")]
     pub timeout: Period,
-    /// The longest one attempt may take; default: 250ms in the gateway, 100ms in a service, which must be able to try twice
-    /// while the gateway's attempt lasts
+    /// The longest one attempt may take; default: 250ms in the gateway, 60ms in a service, which must be able to try three
+    /// times while the gateway's attempt lasts
     #[structopt(long = "client.attempt.timeout", value_name = "duration")]
     pub attempt_timeout: Option<Period>,
     /// Attempts per call, each on another instance, 1 to 10

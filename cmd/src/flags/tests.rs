@@ -51,7 +51,7 @@ const SERVICE: &[(&str, &str)] = &[
 ];
 const CLIENT: &[(&str, &str)] = &[
     ("client.timeout", "2s"),
-    ("client.attempt.timeout", "100ms"),
+    ("client.attempt.timeout", "60ms"),
     ("client.attempts", "2"),
     ("client.balance", "p2c"),
     ("client.fallback", "off"),

@@ -22,7 +22,8 @@ pub(crate) fn enter(processes: bool) {
         false => &["sudo", "-n", "-E", "unshare", "-n"],
     };
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(if processes { ["-p", "-f", "--mount-proc"].as_slice() } else { &[] });
+    // The first process inside is killed with this one, and all the others inside with that.
+    command.args(&words[1..]).args(if processes { ["-p", "--kill-child", "--mount-proc"].as_slice() } else { &[] });
     command.args(["env", &format!("{INSIDE}=1"), "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
     command.arg(env::current_exe().unwrap()).args(env::args().skip(1));
     panic!("unshare (util-linux), ip (iproute2): {}", command.exec());

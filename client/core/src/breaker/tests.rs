@@ -112,6 +112,35 @@ fn new_connection_earns_a_probe_at_once() {
     assert_eq!(breaker.acquire(now), Some(Permit::Probe));
 }
 
+#[test]
+fn one_failure_makes_it_doubtful_for_a_second_or_until_it_answers() {
+    let now = Instant::now();
+    let mut breaker = breaker(now);
+    assert!(!breaker.is_doubtful(now));
+    fail(&mut breaker, now, 1);
+    assert!(breaker.is_doubtful(now + 999 * MS) && !breaker.is_doubtful(now + 1000 * MS));
+    breaker.release(Permit::Normal, Verdict::Unknown, now, 0.5);
+    assert!(breaker.is_doubtful(now));
+    breaker.release(Permit::Normal, Verdict::Success, now, 0.5);
+    assert!(!breaker.is_doubtful(now));
+}
+
+#[test]
+fn who_comes_back_from_its_time_out_is_doubtful_until_a_probe_or_a_new_connection_says_otherwise() {
+    let now = Instant::now();
+    let (mut probed, mut reconnected, mut left_alone) = (breaker(now), breaker(now), breaker(now));
+    for breaker in [&mut probed, &mut reconnected, &mut left_alone] {
+        fail(breaker, now, 5);
+    }
+    let later = now + Duration::from_secs(1);
+    assert_eq!(probed.acquire(later), Some(Permit::Probe));
+    assert!(probed.is_doubtful(later));
+    probed.release(Permit::Probe, Verdict::Success, later, 0.5);
+    reconnected.reconnected();
+    assert!(!probed.is_doubtful(later) && !reconnected.is_doubtful(later));
+    assert!(left_alone.is_doubtful(later + 999 * MS) && !left_alone.is_doubtful(later + 1000 * MS));
+}
+
 /// What the diagram says, said again with a plain list of answers instead of slots and counters.
 struct Model {
     answers: VecDeque<(u64, bool)>,

@@ -42,7 +42,7 @@ impl Rotation {
 
     /// Picks one and gives it back as one that answered; whether there was one.
     pub fn turn(&self) -> bool {
-        let Some(picked) = self.pool.pick(&[], Instant::now()) else { return false };
+        let Some(picked) = self.pool.pick(&[], false, Instant::now()) else { return false };
         self.pool.release(&picked.instance, &picked.grant, Verdict::Success);
         true
     }
