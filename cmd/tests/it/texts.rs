@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::rig::binary;
 
-const ALL: [&str; 6] = ["feed", "profile", "topic", "apigateway", "up", "load"];
+const ALL: &[&str] = &["feed", "profile", "topic", "apigateway", "up", "load"];
 
 fn text(program: &str, flag: &str) -> String {
     let output = Command::new(binary(program)).arg(flag).output().unwrap();
