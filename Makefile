@@ -85,6 +85,8 @@ test-needs: needs
 	command -v iptables >/dev/null || ls /usr/sbin/iptables >/dev/null 2>&1 || missing="$$missing iptables"; \
 	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
 	command -v groff >/dev/null || missing="$$missing groff-base"; \
+	command -v zsh >/dev/null || missing="$$missing zsh"; \
+	command -v fish >/dev/null || missing="$$missing fish"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
 	command -v mvn >/dev/null || missing="$$missing maven"; \
