@@ -1,6 +1,6 @@
 # The two commands of the README: `make run` and `make test`. The others are parts of the second.
 
-.PHONY: run build test fmt unused clippy doc unit faults prove bench bench-long deny dist e2e needs test-needs prove-needs bench-needs e2e-needs
+.PHONY: run build new-service test fmt unused clippy doc unit new-service-test faults prove bench bench-long deny dist e2e needs test-needs prove-needs bench-needs e2e-needs
 
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -12,8 +12,12 @@ run: build
 build: needs
 	$(CARGO) build --release --locked
 
+# Another service, wherever there is something for each: `make new-service NAME=order`.
+new-service:
+	@.ci/new-service "$(NAME)"
+
 # Every check, in the order of what fails fastest.
-test: test-needs fmt unused clippy doc unit faults deny
+test: test-needs fmt unused clippy doc unit new-service-test faults deny
 	@echo "make test: all checks passed"
 
 fmt:
@@ -30,6 +34,10 @@ doc:
 
 unit:
 	$(CARGO) test --workspace --locked
+
+# What `make new-service` makes is built, tested and called, in a copy of this tree.
+new-service-test:
+	.ci/new-service-test
 
 # The faults that matter most, each as short as makes sense: after the other tests, not beside them. Built as they were.
 faults:
@@ -85,6 +93,8 @@ test-needs: needs
 	command -v iptables >/dev/null || ls /usr/sbin/iptables >/dev/null 2>&1 || missing="$$missing iptables"; \
 	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
 	command -v groff >/dev/null || missing="$$missing groff-base"; \
+	command -v zsh >/dev/null || missing="$$missing zsh"; \
+	command -v fish >/dev/null || missing="$$missing fish"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	command -v java >/dev/null || missing="$$missing openjdk-17-jre-headless"; \
 	command -v mvn >/dev/null || missing="$$missing maven"; \

@@ -2,7 +2,7 @@
 
 use std::{env, io, path::PathBuf};
 
-const FILES: [&str; 3] = ["proto/feed.proto", "proto/profile.proto", "proto/topic.proto"];
+const FILES: &[&str] = &["proto/feed.proto", "proto/profile.proto", "proto/topic.proto"];
 
 fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
@@ -12,5 +12,5 @@ fn main() -> io::Result<()> {
     tonic_prost_build::configure()
         .build_transport(false)
         .file_descriptor_set_path(out.join("descriptors.bin"))
-        .compile_protos(&FILES, &["proto"])
+        .compile_protos(FILES, &["proto"])
 }

@@ -102,10 +102,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Over the real client packages, or anything that stands in for them.
+    /// Over one value that stands in for all services.
     #[must_use]
-    pub fn new(feed: impl FeedApi, profile: impl ProfileApi, topic: impl TopicApi) -> Self {
-        Self { feed: Arc::new(feed), profile: Arc::new(profile), topic: Arc::new(topic) }
+    pub fn all(one: impl FeedApi + ProfileApi + TopicApi) -> Self {
+        let one = Arc::new(one);
+        Self { feed: one.clone(), profile: one.clone(), topic: one.clone() }
     }
 }
 

@@ -11,6 +11,30 @@
 //! [`ProfileApi`] and [`TopicApi`] traits. It neither listens nor limits connections, heads or bodies: the listener
 //! does. It keeps no state between requests but a count of those in flight, and
 //! the answers to creates that had an `Idempotency-Key`.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use apigateway::{Clients, Options, app};
+//! use async_std::task::block_on;
+//! use client_core::{Parts, directory::fixed::Fixed};
+//! use tide::http::{Method, Request, Url};
+//!
+//! // No instance of any service is there, so a read is answered by default.
+//! let parts = Parts::fixed(Fixed::default());
+//! let clients = Clients {
+//!     feed: Arc::new(client_feed::FeedClient::new(&parts)),
+//!     profile: Arc::new(client_profile::ProfileClient::new(&parts)),
+//!     topic: Arc::new(client_topic::TopicClient::new(&parts)),
+//! };
+//! let app = app(clients, Options::default(), None, parts.tracer.clone());
+//!
+//! let url = Url::parse("http://gateway/api/feed/get_feeds?user_id=123&&size=2")?;
+//! let mut response: tide::Response = block_on(app.respond(Request::new(Method::Get, url)))?;
+//! assert_eq!(response.header("x-degraded").map(|how| how.as_str()), Some("default; reason=UNAVAILABLE"));
+//! assert_eq!(block_on(response.take_body().into_string())?, "{\n    \"feeds\": []\n}");
+//! # tide::Result::Ok(())
+//! ```
 
 mod body;
 mod calm;

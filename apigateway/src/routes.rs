@@ -44,11 +44,11 @@ pub(crate) static HEALTHZ: Route = get("/healthz", "GET /healthz", false);
 pub(crate) static READYZ: Route = get("/readyz", "GET /readyz", false);
 
 /// The most asked for first: a request's route is found by looking through.
-static ALL: [&Route; 9] =
-    [&GET_FEEDS, &CREATE_FEED, &GET_PROFILE, &VIEW_TOPIC, &CREATE_PROFILE, &CREATE_TOPIC, &HEALTHZ, &READYZ, &OPENAPI];
+static ALL: &[&Route] =
+    &[&GET_FEEDS, &CREATE_FEED, &GET_PROFILE, &VIEW_TOPIC, &CREATE_PROFILE, &CREATE_TOPIC, &HEALTHZ, &READYZ, &OPENAPI];
 
 /// The route templates, for [`monitor::Monitor::http`]; whatever matches none of them is measured as `none`.
-pub const TEMPLATES: [&str; 9] = [
+pub const TEMPLATES: &[&str] = &[
     "/api/feed/create_feed",
     "/api/feed/get_feeds",
     "/api/profile/create_profile",
@@ -62,7 +62,7 @@ pub const TEMPLATES: [&str; 9] = [
 
 /// The route of a path as it stands in the request; no spelling but the exact one matches.
 pub(crate) fn find(path: &str) -> Option<&'static Route> {
-    ALL.into_iter().find(|route| route.path == path)
+    ALL.iter().copied().find(|route| route.path == path)
 }
 
 #[cfg(test)]

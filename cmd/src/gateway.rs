@@ -63,7 +63,7 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
         process.readiness.add(name, move || caller.ready());
     }
 
-    let metrics = process.monitor.http(&apigateway::TEMPLATES);
+    let metrics = process.monitor.http(apigateway::TEMPLATES);
     let options = Options {
         timeout,
         in_flight_max: usize::try_from(flags.http_inflight_max).unwrap_or(usize::MAX),

@@ -9,6 +9,18 @@
 //! ```
 //!
 //! Each `main` is a few lines; everything is here, so that it can be tested.
+//!
+//! ```
+//! use cmd::flags::{self, FeedFlags};
+//!
+//! // As Go has it: one dash or two, with = or without.
+//! for args in [["feed", "-drain.timeout=3s"].as_slice(), &["feed", "--drain.timeout", "3s"]] {
+//!     let flags: FeedFlags = flags::parse("feed", args.iter().map(Into::into)).map_err(|_| "a bad flag")?;
+//!     assert_eq!(flags.common.drain_timeout.0.as_secs(), 3);
+//!     assert_eq!(flags.own.store_url.to_string(), "memory:");
+//! }
+//! # Ok::<(), &str>(())
+//! ```
 
 pub mod exit;
 pub mod flags;

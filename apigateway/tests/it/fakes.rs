@@ -77,7 +77,7 @@ impl Fake {
     }
 
     pub fn app_with(&self, options: Options) -> tide::Server<State> {
-        apigateway::app(Clients::new(self.clone(), self.clone(), self.clone()), options, None, tracer::Tracer::off())
+        apigateway::app(Clients::all(self.clone()), options, None, tracer::Tracer::off())
     }
 }
 

@@ -18,7 +18,7 @@ fn document() -> Value {
 fn every_route_is_in_the_document_and_no_other() {
     let document = document();
     let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(described, apigateway::TEMPLATES.into_iter().collect());
+    assert_eq!(described, apigateway::TEMPLATES.iter().copied().collect());
     assert_eq!(document["openapi"], "3.1.0");
 }
 
@@ -58,11 +58,14 @@ fn every_reference_leads_somewhere() {
 fn examples_of_bodies_are_taken() {
     let fake = Fake::default();
     let app = fake.app();
+    let mut examples = 0;
     for (path, item) in document()["paths"].as_object().unwrap() {
         let Some(example) = item.pointer("/put/requestBody/content/application~1json/example") else { continue };
         assert_eq!(crate::fakes::put(path, example.to_string()).to(&app).status(), 200, "{path}");
+        examples += 1;
     }
-    assert_eq!(fake.calls(), 3);
+    assert!(examples >= 3);
+    assert_eq!(fake.calls(), examples);
 }
 
 /// A schema of the document, its reference followed.
@@ -107,7 +110,7 @@ fn described_limits_of_bodies_are_the_real_ones() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 10);
+    assert!(checked >= 10);
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn described_limits_of_queries_are_the_real_ones() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 5);
+    assert!(checked >= 5);
 }
 
 #[test]

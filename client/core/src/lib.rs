@@ -16,6 +16,32 @@
 //!
 //! Decisions (`balance`, `breaker`, `limit`, `retry`, `backoff`, `directory::watch`) are pure: they take the time or an
 //! event and are tested without sockets or waiting. This crate knows no service by name and opens no port.
+//!
+//! Nobody is there to ask, so a read is answered by default and says so, and a write is not:
+//!
+//! ```
+//! use client_core::{Caller, Context, Method, Parts, Sent, Service, directory::fixed::Fixed};
+//! use futures_lite::future::block_on;
+//! use proto::topic::{CreateTopicRequest, GetTopicRequest, GetTopicResponse, OkResponse};
+//!
+//! const SERVICE: &Service = &Service {
+//!     name: "topic",
+//!     grpc: "topic.Topic",
+//!     methods: &[
+//!         Method { name: "GetTopic", path: "/topic.Topic/GetTopic", idempotent: true, fallback: true },
+//!         Method { name: "CreateTopic", path: "/topic.Topic/CreateTopic", idempotent: false, fallback: false },
+//!     ],
+//! };
+//! let caller = Caller::new(SERVICE, &Parts::fixed(Fixed::default()));
+//!
+//! let default = || Some(GetTopicResponse::default());
+//! let read = block_on(caller.call(&Context::default(), 0, &GetTopicRequest { topic_id: 7 }, default))?;
+//! assert_eq!(read.degraded.map(|how| how.to_string()).as_deref(), Some("default; reason=UNAVAILABLE"));
+//!
+//! let write = block_on(caller.call(&Context::default(), 1, &CreateTopicRequest::default(), || None::<OkResponse>));
+//! assert_eq!(write.map_err(|error| error.sent), Err(Sent::No));
+//! # Ok::<(), client_core::CallError>(())
+//! ```
 
 pub mod backoff;
 pub mod balance;

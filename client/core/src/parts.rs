@@ -49,6 +49,20 @@ pub struct Parts {
     pub tracer: Tracer,
 }
 
+impl Parts {
+    /// For running without a registry: these instances, plain text, the default bounds, figures and spans for nobody.
+    #[must_use]
+    pub fn fixed(instances: Fixed) -> Self {
+        Self {
+            config: Config::default(),
+            directory: Directory::Fixed(instances),
+            tls: None,
+            monitor: monitor::Monitor::new("", ""),
+            tracer: Tracer::off(),
+        }
+    }
+}
+
 /// Where instances are found.
 #[derive(Clone, Debug)]
 pub enum Directory {

@@ -3,17 +3,24 @@
 //! Degraded means here: `GetFeeds` is answered from the last good reply for the same request, else with an empty list.
 //! `CreateFeed` is never answered degraded and never sent twice when the first may have arrived.
 //!
-//! ```no_run
-//! # async fn example(parts: &client_core::Parts) -> Result<(), client_core::CallError> {
-//! use client_core::Context;
+//! ```text
+//!   FeedClient: typed methods --> Caller: deadline, attempts, degraded replies --> the instances of feed
+//!     SERVICE: the method table        Parts: directory, bounds, metrics, traces
+//! ```
+//!
+//! Here no instance is there to ask:
+//!
+//! ```
+//! use client_core::{Context, Parts, directory::fixed::Fixed};
 //! use client_feed::FeedClient;
 //! use proto::feed::GetFeedsRequest;
 //!
-//! let client = FeedClient::new(parts);
-//! let reply = client.get_feeds(&Context::default(), &GetFeedsRequest::default()).await?;
-//! println!("{:?}, degraded: {:?}", reply.value, reply.degraded);
-//! # Ok(())
-//! # }
+//! let client = FeedClient::new(&Parts::fixed(Fixed::default()));
+//! let (context, request) = (Context::default(), GetFeedsRequest { user_id: 123, size: 2, after_id: 0 });
+//! let reply = futures_lite::future::block_on(client.get_feeds(&context, &request))?;
+//! assert!(reply.value.feeds.is_empty());
+//! assert!(reply.degraded.is_some_and(|how| how.to_string() == "default; reason=UNAVAILABLE"));
+//! # Ok::<(), client_core::CallError>(())
 //! ```
 
 use client_core::{CallError, Caller, Context, Method, Parts, Reply, Service};

@@ -3,17 +3,24 @@
 //! Degraded means here: `GetProfile` is answered from the last good reply for the same request, else with the id and empty texts.
 //! `CreateProfile` is never answered degraded and never sent twice when the first may have arrived.
 //!
-//! ```no_run
-//! # async fn example(parts: &client_core::Parts) -> Result<(), client_core::CallError> {
-//! use client_core::Context;
+//! ```text
+//!   ProfileClient: typed methods --> Caller: deadline, attempts, degraded replies --> the instances of profile
+//!     SERVICE: the method table        Parts: directory, bounds, metrics, traces
+//! ```
+//!
+//! Here no instance is there to ask:
+//!
+//! ```
+//! use client_core::{Context, Parts, directory::fixed::Fixed};
 //! use client_profile::ProfileClient;
 //! use proto::profile::GetProfileRequest;
 //!
-//! let client = ProfileClient::new(parts);
-//! let reply = client.get_profile(&Context::default(), &GetProfileRequest::default()).await?;
-//! println!("{:?}, degraded: {:?}", reply.value, reply.degraded);
-//! # Ok(())
-//! # }
+//! let client = ProfileClient::new(&Parts::fixed(Fixed::default()));
+//! let (context, request) = (Context::default(), GetProfileRequest { user_id: 123 });
+//! let reply = futures_lite::future::block_on(client.get_profile(&context, &request))?;
+//! assert_eq!((reply.value.user_id, reply.value.name.as_str()), (123, ""));
+//! assert!(reply.degraded.is_some_and(|how| how.to_string() == "default; reason=UNAVAILABLE"));
+//! # Ok::<(), client_core::CallError>(())
 //! ```
 
 use client_core::{CallError, Caller, Context, Method, Parts, Reply, Service};

@@ -3,17 +3,24 @@
 //! Degraded means here: `GetTopic` is answered from the last good reply for the same request, else with the id and empty texts.
 //! `CreateTopic` is never answered degraded and never sent twice when the first may have arrived.
 //!
-//! ```no_run
-//! # async fn example(parts: &client_core::Parts) -> Result<(), client_core::CallError> {
-//! use client_core::Context;
+//! ```text
+//!   TopicClient: typed methods --> Caller: deadline, attempts, degraded replies --> the instances of topic
+//!     SERVICE: the method table        Parts: directory, bounds, metrics, traces
+//! ```
+//!
+//! Here no instance is there to ask:
+//!
+//! ```
+//! use client_core::{Context, Parts, directory::fixed::Fixed};
 //! use client_topic::TopicClient;
 //! use proto::topic::GetTopicRequest;
 //!
-//! let client = TopicClient::new(parts);
-//! let reply = client.get_topic(&Context::default(), &GetTopicRequest::default()).await?;
-//! println!("{:?}, degraded: {:?}", reply.value, reply.degraded);
-//! # Ok(())
-//! # }
+//! let client = TopicClient::new(&Parts::fixed(Fixed::default()));
+//! let (context, request) = (Context::default(), GetTopicRequest { topic_id: 7 });
+//! let reply = futures_lite::future::block_on(client.get_topic(&context, &request))?;
+//! assert_eq!((reply.value.topic_id, reply.value.subject.as_str()), (7, ""));
+//! assert!(reply.degraded.is_some_and(|how| how.to_string() == "default; reason=UNAVAILABLE"));
+//! # Ok::<(), client_core::CallError>(())
 //! ```
 
 use client_core::{CallError, Caller, Context, Method, Parts, Reply, Service};

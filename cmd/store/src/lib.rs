@@ -11,6 +11,17 @@
 //!
 //! An acknowledged write is on disk: SQLite runs in WAL mode with `synchronous=FULL`, PostgreSQL by its own default.
 //! Nothing here knows what a feed is.
+//!
+//! ```
+//! use cmd_store::StoreUrl;
+//!
+//! assert_eq!("memory:".parse(), Ok(StoreUrl::Memory));
+//! assert_eq!("sqlite:data/feed.db".parse(), Ok(StoreUrl::Sqlite("data/feed.db".into())));
+//! // As it is logged.
+//! let url: StoreUrl = "postgres://app:secret@db.example.com/app".parse()?;
+//! assert!(!url.to_string().contains("secret"));
+//! # Ok::<(), String>(())
+//! ```
 
 mod config;
 mod database;

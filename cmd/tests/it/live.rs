@@ -1,6 +1,7 @@
 //! The live topology page, in a real browser over a real system.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -20,13 +21,17 @@ const DOWN: char = '\u{e015}';
 const UP: char = '\u{e013}';
 const HOME: char = '\u{e011}';
 
-/// Calls all three services some hundred times a second until told to stop.
+/// Calls all services some hundred times a second until told to stop.
 fn traffic(port: u16, stop: &AtomicBool) {
     let mut http = Http::connect(port).unwrap();
-    let targets =
-        ["feed/get_feeds?user_id=1&size=2", "feed/get_feeds?user_id=2&size=2", "profile/get_profile?user_id=1"];
+    let targets = [
+        "feed/get_feeds?user_id=1&size=2",
+        "feed/get_feeds?user_id=2&size=2",
+        "profile/get_profile?user_id=1",
+        "topic/view?topic_id=1",
+    ];
     while !stop.load(Ordering::Relaxed) {
-        for target in targets.into_iter().chain(["topic/view?topic_id=1"]) {
+        for target in targets {
             assert_eq!(http.request("GET", &format!("/api/{target}"), &[], b"").unwrap().status, 200);
         }
         #[allow(clippy::disallowed_methods)] // the load's rate
@@ -114,20 +119,23 @@ fn shows_every_instance_at_work(browser: &Browser, system: &System) {
             && figures.contains("errors 0\u{a0}%, p99 ")
             && figures.contains("breaker closed, weight 1, leased")
     };
-    let shown = wait_for("five instances at work", || {
-        Some(shown(browser)).filter(|shown| shown.len() == 5 && shown.iter().all(works))
+    let instances = system.services.len();
+    let shown = wait_for("every instance at work", || {
+        Some(shown(browser)).filter(|shown| shown.len() == instances && shown.iter().all(works))
     });
     for service in &system.services {
         let addr = format!("127.0.0.1:{}", service.port);
         assert!(shown.iter().any(|[name, shown, ..]| *name == service.name && *shown == addr), "{addr}: {shown:?}");
     }
-    wait_for("edges to three services and five instances are good, and one is declared", || {
+    let services = system.services.iter().map(|service| service.name.as_str()).collect::<BTreeSet<_>>().len();
+    wait_for("edges to all services and instances are good, and one is declared", || {
         let edges = browser.script(
             "return [...document.querySelectorAll('#edges path')].map(path => path.getAttribute('class') || path.dataset.tone)",
         );
         let edges: Vec<String> = serde_json::from_value(edges).unwrap();
         let count = |name: &str| edges.iter().filter(|edge| *edge == name).count();
-        (count("good") == 8 && count("flow") == 8 && count("declared") == 1).then_some(())
+        let all = services + instances;
+        (count("good") == all && count("flow") == all && count("declared") == 1).then_some(())
     });
 }
 

@@ -192,10 +192,33 @@ impl Http {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
-        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-        let mut body = vec![0; if head { 0 } else { length }];
-        self.stream.read_exact(&mut body)?;
+        let body = match headers.get("content-length") {
+            _ if head => Vec::new(),
+            None if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") => self.chunks()?,
+            length => self.exactly(length.map_or(0, |length| length.parse().unwrap()))?,
+        };
         Ok(Answer { status, headers, body })
+    }
+
+    /// Reads a body that comes in chunks, as Prometheus sends long ones; each is its length, itself, and an empty line.
+    fn chunks(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let mut length = String::new();
+            self.stream.read_line(&mut length)?;
+            let length = usize::from_str_radix(length.trim_end(), 16).map_err(std::io::Error::other)?;
+            body.extend(self.exactly(length)?);
+            self.exactly("\r\n".len())?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn exactly(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     pub(crate) fn request(

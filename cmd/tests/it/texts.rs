@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::rig::binary;
 
-const ALL: [&str; 6] = ["feed", "profile", "topic", "apigateway", "up", "load"];
+const ALL: &[&str] = &["feed", "profile", "topic", "apigateway", "up", "load"];
 
 fn text(program: &str, flag: &str) -> String {
     let output = Command::new(binary(program)).arg(flag).output().unwrap();
@@ -35,6 +35,58 @@ fn bash(program: &str, words: &[&str]) -> Vec<String> {
     text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
+/// What fish offers behind `line`.
+fn fish(program: &str, line: &str) -> Vec<String> {
+    let output = Command::new("fish")
+        .args(["--no-config", "-c", "\"$BINARY\" -completions=fish | source; complete -C \"$LINE\""])
+        .env("BINARY", binary(program))
+        .env("LINE", line)
+        .output()
+        .expect("fish, from the package fish");
+    let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    // What is offered, a tab, and what it is.
+    text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
+/// What zsh offers when a tab is typed behind `line`, on a terminal of its own.
+fn zsh(program: &str, line: &str) -> Vec<String> {
+    const SCRIPT: &str = r#"
+        zmodload zsh/zpty
+        # Completions are offered by zsh's command compadd, unless it is only asked what it would offer.
+        zpty shell zsh -f -i
+        zpty -w shell "
+            PROMPT= LISTMAX=10000 fpath=($FOLDER \$fpath)
+            autoload -Uz compinit && compinit -u -D
+            compadd() {
+                local -a hits
+                [[ \${@[1,(i)(-|--)]} == *-(O|A|D)\ * ]] || { builtin compadd -O hits \"\$@\"; print -rl -- \$hits >>$FOLDER/hits }
+                builtin compadd \"\$@\"
+            }
+            finish() { print do''ne }
+            zle -N finish && bindkey '^G' finish
+            print rea''dy"
+        zpty -r shell said '*ready*'
+        zpty -n -w shell "$LINE"$'\t\a'
+        zpty -r shell said '*done*'
+        zpty -d shell
+        cat $FOLDER/hits
+    "#;
+    let folder = cmd_store::testing::Folder::new();
+    std::fs::write(folder.path().join(format!("_{program}")), text(program, "-completions=zsh")).unwrap();
+    let output = Command::new("timeout")
+        .args(["60", "zsh", "-f", "-c", SCRIPT])
+        .env("FOLDER", folder.path())
+        .env("LINE", line)
+        .output()
+        .unwrap();
+    let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && said.is_empty(), "zsh, from the package zsh: {} {said}", output.status);
+    let mut offered: Vec<_> = text.lines().map(str::to_owned).collect();
+    offered.sort();
+    offered
+}
+
 #[test]
 fn help_is_grouped_by_topic_with_defaults_and_units() {
     let text = text("apigateway", "-h");
@@ -63,6 +115,32 @@ fn bash_completes_flags_choices_and_files() {
     for program in ALL {
         let names: Vec<_> = bash(program, &[""]).iter().map(|name| name.trim_end_matches('=').to_owned()).collect();
         let help = text(program, "-h");
+        assert!(names.len() > 10 && names.iter().all(|name| help.contains(&format!("\n  {name}"))), "{names:?}");
+    }
+}
+
+#[test]
+fn fish_completes_flags_and_choices() {
+    assert_eq!(fish("feed", "feed -etcd.a"), ["-etcd.addr"]);
+    assert_eq!(fish("feed", "feed -log."), ["-log.format", "-log.level"]);
+    assert_eq!(fish("feed", "feed -log.format=p"), ["-log.format=pretty"]);
+    assert_eq!(fish("load", "load -profile s"), ["spike", "steady"]);
+    for program in ALL {
+        let help = text(program, "-h");
+        let names = fish(program, &format!("{program} -"));
+        assert!(names.len() > 10 && names.iter().all(|name| help.contains(&format!("\n  {name}"))), "{names:?}");
+    }
+}
+
+#[test]
+fn zsh_completes_flags_and_choices() {
+    assert_eq!(zsh("feed", "feed -etcd.a"), ["-etcd.addr"]);
+    assert_eq!(zsh("feed", "feed -log."), ["-log.format", "-log.level"]);
+    assert_eq!(zsh("feed", "feed -log.format="), ["json", "pretty"]);
+    assert_eq!(zsh("load", "load -rate=5 -profile=s"), ["spike", "steady"]);
+    for program in ALL {
+        let help = text(program, "-h");
+        let names = zsh(program, &format!("{program} -"));
         assert!(names.len() > 10 && names.iter().all(|name| help.contains(&format!("\n  {name}"))), "{names:?}");
     }
 }

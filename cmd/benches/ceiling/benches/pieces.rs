@@ -66,7 +66,7 @@ fn pick(criterion: &mut Criterion) {
 
 /// The application: the URL read, the route found, the query read, the answer rendered.
 fn app(criterion: &mut Criterion) {
-    let clients = Clients::new(AtOnce, AtOnce, AtOnce);
+    let clients = Clients::all(AtOnce);
     let app = apigateway::app(clients, Options::default(), None, tracer::Tracer::off());
     for size in [0, 2, 100] {
         let target = format!("http://gateway/api/feed/get_feeds?user_id=123&&size={size}");
