@@ -15,7 +15,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -173,7 +173,7 @@ impl Notes {
         }
         if let Some(address) = self.address {
             let ip = address.ip().to_canonical();
-            let key = if let IpAddr::V4(_) = ip { "ipv4" } else { "ipv6" };
+            let key = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
             let comma = if self.peer.is_some() { "," } else { "" };
             write!(out, r#"{comma}"{key}":"{ip}","port":{}"#, address.port()).ok()?;
         }
