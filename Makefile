@@ -115,9 +115,14 @@ bench-needs: needs
 	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	$(INSTALL)
 
-# What `make e2e` uses; Go comes from elsewhere: Debian's is too old for kustomize.
+# What `make e2e` uses. Debian's Go is too old for it, and fetches a newer one (.ci/go).
 e2e-needs:
 	@missing=""; \
+	command -v go >/dev/null || missing="$$missing golang-go"; \
+	command -v busybox >/dev/null || missing="$$missing busybox"; \
+	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	command -v prometheus-alertmanager >/dev/null || missing="$$missing prometheus-alertmanager"; \
+	ls /etc/ssl/certs/ca-certificates.crt >/dev/null 2>&1 || missing="$$missing ca-certificates"; \
 	command -v dockerd >/dev/null || missing="$$missing docker.io"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v etcdctl >/dev/null || missing="$$missing etcd-client"; \

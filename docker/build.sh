@@ -25,6 +25,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+# Binaries are of this machine's kind, whatever an image says of itself.
+if $local && [ -n "$platform" ]; then
+    echo "build.sh: --local packs what was built for this machine; without it, --platform builds for others" >&2 && exit 2
+fi
 commands="apigateway feed profile topic"
 version=$(.ci/version)
 

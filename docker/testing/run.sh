@@ -7,6 +7,8 @@ cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 # shellcheck source=docker/testing/lib.sh
 . docker/testing/lib.sh
+# shellcheck source=docker/testing/stand-ins.sh
+. docker/testing/stand-ins.sh
 need dockerd docker.io && need docker-compose docker-compose && need etcd etcd-server && need etcdctl etcd-client
 need curl curl && need python3 python3 && need readelf binutils
 
@@ -25,9 +27,7 @@ http() { ip netns exec "$NETNS" curl --silent --show-error --max-time 5 "$@"; }
 url=http://localhost:8080 debug=http://localhost:6060
 
 say "stand-ins"
-docker/testing/image-from-packages quay.io/coreos/etcd:v3.6.5 docker/testing/etcd etcd-server etcd-client dash coreutils
-postgresql=$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -n | tail -n 1)
-docker/testing/image-from-packages postgres:17 docker/testing/postgres "postgresql-${postgresql:-15}" dash coreutils util-linux sed
+stand_ins_of_docker
 
 say "images"
 docker/build.sh --local ${1:+"$1"} >"$work/build" 2>&1 || { cat "$work/build" && fail "build.sh"; }

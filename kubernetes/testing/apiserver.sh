@@ -8,7 +8,7 @@ work=$(mktemp -d)
 . docker/testing/lib.sh
 # shellcheck source=kubernetes/testing/tools.sh
 . kubernetes/testing/tools.sh
-need go golang && need etcd etcd-server && need openssl openssl && need curl curl && need python3 python3
+need etcd etcd-server && need openssl openssl && need curl curl && need python3 python3
 version=1.36.3
 apiserver=$tools/bin/kube-apiserver-$version
 

@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 . docker/testing/lib.sh
 # shellcheck source=kubernetes/testing/tools.sh
 . kubernetes/testing/tools.sh
-need go golang && need python3 python3
+need python3 python3
 /usr/bin/python3 -c 'import yaml' 2>/dev/null || fail "Debian's python3 has no yaml: please install python3-yaml"
 if [ $# -gt 0 ]; then
     binaries=$1

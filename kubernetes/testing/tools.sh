@@ -1,6 +1,8 @@
 # Where the tests of kubernetes/ have their tools and Kubernetes' own files from: Go modules, kept in $KUBERNETES_TOOLS.
 # shellcheck shell=bash disable=SC2034 # used by those who source this
 
+# A new enough Go first.
+PATH=$(.ci/go):$PATH
 tools=${KUBERNETES_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/microservice-app/kubernetes}
 export GOBIN=$tools/bin GOFLAGS=-modcacherw
 kustomize=v5.8.1 kubeconform=v0.7.0 prometheus_operator=v0.85.0
