@@ -88,7 +88,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&addr, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -100,7 +100,11 @@ pub(crate) fn get(addr: SocketAddr, path: &str) -> io::Result<Answer> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use std::{net::TcpListener, thread};
+    use std::{
+        io::{BufRead as _, BufReader},
+        net::TcpListener,
+        thread,
+    };
 
     use super::*;
 
@@ -110,9 +114,10 @@ mod tests {
         let addr = format!("127.0.0.1:{}", listener.local_addr().unwrap().port()).parse().unwrap();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut question = [0; 512];
-            let count = stream.read(&mut question).unwrap();
-            assert!(question.get(..count).unwrap().starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            // It may come in pieces.
+            let question: Vec<_> =
+                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            assert_eq!(question.first().unwrap(), "GET /readyz HTTP/1.1");
             stream.write_all(answer).unwrap();
         });
         let said = ask(Question::Readyz, &addr);
