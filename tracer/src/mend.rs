@@ -131,18 +131,18 @@ impl Mender {
         out.extend_from_slice(trace);
         out.extend_from_slice(NEXT.as_bytes());
         let rest = rest.strip_prefix(NO_PARENT.as_bytes()).unwrap_or(rest);
-        let (before, rest) = split(rest, &self.local, LOCAL)?;
+        let (before, rest) = split(rest, &self.local)?;
         out.extend_from_slice(before);
         out.extend_from_slice(LOCAL.as_bytes());
         out.extend_from_slice(self.service.as_bytes());
         if !rest.starts_with(b"}") {
             out.push(b',');
         }
-        let (before, rest) = split(rest, &self.tags, TAGS)?;
+        let (before, rest) = split(rest, &self.tags)?;
         out.extend_from_slice(before);
         notes.remote_endpoint(out)?;
         out.extend_from_slice(TAGS.as_bytes());
-        let (before, rest) = split(rest, &self.noise, NOISE)?;
+        let (before, rest) = split(rest, &self.noise)?;
         out.extend_from_slice(before);
         let rest = match &notes.error {
             Some(error) => {
@@ -152,7 +152,7 @@ impl Mender {
             }
             None => without_comma(rest, out),
         };
-        let (before, rest) = split(rest, &self.debug, DEBUG_OFF)?;
+        let (before, rest) = split(rest, &self.debug)?;
         out.extend_from_slice(before);
         out.extend_from_slice(if notes.debug { DEBUG_ON } else { DEBUG_OFF }.as_bytes());
         out.extend_from_slice(rest);
@@ -183,9 +183,9 @@ impl Notes {
 }
 
 /// What stands before a needle, and what behind it.
-fn split<'a>(text: &'a [u8], finder: &Finder<'_>, needle: &str) -> Option<(&'a [u8], &'a [u8])> {
+fn split<'a>(text: &'a [u8], finder: &Finder<'_>) -> Option<(&'a [u8], &'a [u8])> {
     let at = finder.find(text)?;
-    Some((text.get(..at)?, text.get(at + needle.len()..)?))
+    Some((text.get(..at)?, text.get(at + finder.needle().len()..)?))
 }
 
 /// Takes away the comma that a member which was left out had behind it, or before it.

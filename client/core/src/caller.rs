@@ -10,12 +10,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_std::task;
 use bytes::Bytes;
-use http::HeaderMap;
 use monitor::ClientMetrics;
 use proto::shim;
 use tonic::{Code, metadata::MetadataMap};
@@ -25,7 +24,7 @@ use crate::{
     breaker::Verdict,
     config::Config,
     conn::{self, Failure},
-    context::{Context, PREVIOUS_ATTEMPTS, REQUEST_ID},
+    context::Context,
     directory::etcd,
     error::{CallError, Sent},
     explain::Next,
@@ -285,7 +284,7 @@ impl Inner {
         // What will not be retried gets all the time there is; a full attempt's worth of silence is the instance's fault.
         let given = if call.method.idempotent { left.min(self.config.attempt_timeout) } else { left };
         let mut span = self.span(call, &picked, made);
-        let headers = headers(call.context, &span, made, given);
+        let headers = call.context.headers(&span, made, given);
         let path = http::uri::PathAndQuery::from_static(call.method.path);
         let answer =
             shim::timeout(given, picked.link.unary(path, headers, call.framed.clone(), self.config.reply_bytes)).await;
@@ -385,28 +384,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.pool.release(&self.picked.instance, &self.picked.grant, self.verdict);
     }
-}
-
-/// The headers of one attempt.
-fn headers(context: &Context, span: &Span, made: u32, given: Duration) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(proto::deadline::GRPC_TIMEOUT, proto::deadline::encode(given));
-    if let Some(id) = &context.request_id
-        && let Ok(mut value) = http::HeaderValue::from_str(id)
-    {
-        // No other request has it: it would only push others out of the tables that compress headers.
-        value.set_sensitive(true);
-        headers.insert(REQUEST_ID, value);
-    }
-    if made > 1 || context.retried {
-        headers.insert(PREVIOUS_ATTEMPTS, http::HeaderValue::from(made.saturating_sub(1).max(1)));
-    }
-    span.context().inject(|name, value| {
-        if let Ok(value) = http::HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    });
-    headers
 }
 
 /// Held for a few instructions, never across an await; a panic elsewhere leaves nothing half done.

@@ -1,8 +1,13 @@
 //! What travels with a call: its deadline, its trace, its request id, and how its caller wants it answered.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use proto::deadline::Deadline;
+use http::{HeaderMap, HeaderValue};
+use proto::deadline::{self, Deadline};
+use tracer::Span;
 
 use crate::explain::Trail;
 
@@ -46,5 +51,27 @@ impl Context {
             retried: text(PREVIOUS_ATTEMPTS).is_some_and(|count| count != "0"),
             explain: None,
         }
+    }
+
+    /// The headers of attempt number `made`, which has the time `given` and is told of by `span`.
+    pub(crate) fn headers(&self, span: &Span, made: u32, given: Duration) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(deadline::GRPC_TIMEOUT, deadline::encode(given));
+        if let Some(id) = &self.request_id
+            && let Ok(mut value) = HeaderValue::from_str(id)
+        {
+            // No other request has it: it would only push others out of the tables that compress headers.
+            value.set_sensitive(true);
+            headers.insert(REQUEST_ID, value);
+        }
+        if made > 1 || self.retried {
+            headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(made.saturating_sub(1).max(1)));
+        }
+        span.context().inject(|name, value| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        });
+        headers
     }
 }

@@ -47,3 +47,47 @@ impl Rotation {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use futures_lite::future::block_on;
+
+    use super::*;
+
+    #[test]
+    fn what_may_fail_only_once_goes_to_others_for_a_second_if_there_are_any() {
+        for balance in [Balance::RoundRobin, Balance::P2c] {
+            let rotation = block_on(Rotation::of(2, balance));
+            let pool = &rotation.pool;
+            let now = Instant::now();
+            let pick = |tried: &[Arc<Instance>], careful, now| {
+                let picked = pool.pick(tried, careful, now).unwrap();
+                pool.release(&picked.instance, &picked.grant, Verdict::Unknown);
+                picked.instance
+            };
+            let failed = pool.pick(&[], false, now).unwrap();
+            pool.release(&failed.instance, &failed.grant, Verdict::Failure);
+            let failed = failed.instance;
+            let goes_there = |careful, now| (0..100).any(|_| Arc::ptr_eq(&pick(&[], careful, now), &failed));
+            assert!(!goes_there(true, now), "{balance:?}");
+            let other = pick(&[], true, now);
+            assert!(Arc::ptr_eq(&pick(&[other], true, now), &failed), "{balance:?}: better than none");
+            assert!(goes_there(true, now + Duration::from_secs(60)), "{balance:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_repeated_goes_to_each_in_turn_whoever_failed() {
+        let rotation = block_on(Rotation::of(2, Balance::RoundRobin));
+        let now = Instant::now();
+        let [failed, _, again] = [(); 3].map(|()| {
+            let picked = rotation.pool.pick(&[], false, now).unwrap();
+            rotation.pool.release(&picked.instance, &picked.grant, Verdict::Failure);
+            picked.instance
+        });
+        assert!(Arc::ptr_eq(&failed, &again));
+    }
+}

@@ -26,7 +26,7 @@ fn a_slow_head_is_cut() {
     std::thread::spawn(move || {
         use std::io::Write as _;
         while dripping.write_all(b"x").is_ok() {
-            #[allow(clippy::disallowed_methods)] // the interval of a poll
+            #[allow(clippy::disallowed_methods)] // the pace of a slow client
             std::thread::sleep(Duration::from_millis(20));
         }
     });
