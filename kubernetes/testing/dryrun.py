@@ -25,14 +25,16 @@ wrong = []
 
 
 def call(method, path, body=None, kind="application/json"):
-    """(status, body, warnings)"""
+    """(status, body, warnings); a body that is not JSON, which a server says of paths it does not serve (yet), as a message"""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
     request = urllib.request.Request(url + path, method=method, headers=headers, data=body and json.dumps(body).encode())
     try:
         with urllib.request.urlopen(request, context=context) as answer:
             return answer.status, json.load(answer), answer.headers.get_all("Warning") or []
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error), []
+        body = error.read().decode(errors="replace")
+        is_json = error.headers.get_content_type() == "application/json"
+        return error.code, json.loads(body) if is_json else {"message": body.strip()}, []
 
 
 def path(one):
@@ -73,7 +75,9 @@ default = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "d
 for account in [one for one in objects if one["kind"] == "ServiceAccount"] + [default]:
     apply(account, dry=False)
 deadline = time.monotonic() + 30
-while call("GET", f"/apis/{crd['spec']['group']}/v1")[0] != 200 and time.monotonic() < deadline:
+while call("GET", f"/apis/{crd['spec']['group']}/v1")[0] != 200:
+    if time.monotonic() > deadline:
+        sys.exit("the server does not serve the definition it was given, not in 30 s")
     time.sleep(0.1)
 
 for one in objects:
