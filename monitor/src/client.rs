@@ -48,9 +48,24 @@ struct Client {
     ready: IntGauge,
     connecting: IntGauge,
     ejected: IntGauge,
+    reserve: IntGauge,
+    passed_over: IntCounter,
     ejections: Words,
     dials: Words,
     window: Window,
+}
+
+/// The instances of a pool, each in one state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// Calls are given to these.
+    pub ready: usize,
+    /// Without a connection.
+    pub connecting: usize,
+    /// Out of rotation by their breaker.
+    pub ejected: usize,
+    /// No longer listed, and asked only when no other takes a call.
+    pub reserve: usize,
 }
 
 impl Client {
@@ -118,10 +133,16 @@ impl ClientMetrics {
     }
 
     /// The pool as it stands now.
-    pub fn instances(&self, ready: usize, connecting: usize, ejected: usize) {
-        self.inner.ready.set(whole(ready));
-        self.inner.connecting.set(whole(connecting));
-        self.inner.ejected.set(whole(ejected));
+    pub fn instances(&self, now: Instances) {
+        self.inner.ready.set(whole(now.ready));
+        self.inner.connecting.set(whole(now.connecting));
+        self.inner.ejected.set(whole(now.ejected));
+        self.inner.reserve.set(whole(now.reserve));
+    }
+
+    /// What may fail only once is not given to an instance, because that has failed lately.
+    pub fn passed_over(&self) {
+        self.inner.passed_over.inc();
     }
 
     /// An instance is taken out of rotation; reason: `consecutive`, `success_rate`, `probe`.
@@ -230,6 +251,8 @@ impl super::Monitor {
             ready: state("ready"),
             connecting: state("connecting"),
             ejected: state("ejected"),
+            reserve: state("reserve"),
+            passed_over: self.counter(names::POOL_PASSED_OVER).with_label_values(&[service]),
             ejections: words(names::POOL_EJECTIONS, &[service], EJECTIONS),
             dials: words(names::POOL_DIALS, &[service], DIALS),
             window: Window::new(Instant::now()),
@@ -327,7 +350,8 @@ mod tests {
     fn the_pool_and_its_decisions_are_counted() {
         let monitor = Monitor::new("apigateway", "1");
         let client = monitor.client("feed", &["GetFeeds"]);
-        client.instances(3, 2, 1);
+        client.instances(Instances { ready: 3, connecting: 2, ejected: 1, reserve: 4 });
+        client.passed_over();
         client.ejected("consecutive");
         client.dial("failed");
         client.retry();
@@ -337,6 +361,8 @@ mod tests {
         shows(&monitor, "pool_instances{service=\"feed\",state=\"ready\"} 3");
         shows(&monitor, "pool_instances{service=\"feed\",state=\"connecting\"} 2");
         shows(&monitor, "pool_instances{service=\"feed\",state=\"ejected\"} 1");
+        shows(&monitor, "pool_instances{service=\"feed\",state=\"reserve\"} 4");
+        shows(&monitor, "pool_passed_over_total{service=\"feed\"} 1");
         shows(&monitor, "pool_ejections_total{reason=\"consecutive\",service=\"feed\"} 1");
         shows(&monitor, "pool_dials_total{outcome=\"failed\",service=\"feed\"} 1");
         shows(&monitor, "rpc_client_retries_total{service=\"feed\"} 1");

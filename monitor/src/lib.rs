@@ -28,7 +28,7 @@ mod rpc;
 mod slots;
 mod window;
 
-pub use client::{ClientMetrics, DiscoveryMetrics, RegistrationMetrics};
+pub use client::{ClientMetrics, DiscoveryMetrics, Instances, RegistrationMetrics};
 pub use http::{Held, HttpMetrics};
 pub use registry::Monitor;
 pub use rpc::{RpcFuture, RpcLayer, RpcService};

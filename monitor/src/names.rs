@@ -45,6 +45,7 @@ names! {
 
     POOL_INSTANCES = "pool_instances", "Instances in the pool, by state.", ["service", "state"];
     POOL_EJECTIONS = "pool_ejections_total", "Instances taken out of rotation by their breaker, by why.", ["service", "reason"];
+    POOL_PASSED_OVER = "pool_passed_over_total", "Instances not given what may fail only once (a write, a repetition), because they had failed lately.", ["service"];
     POOL_DIALS = "pool_dials_total", "Connections tried, by how the try ended.", ["service", "outcome"];
 
     DISCOVERY_SYNCED = "discovery_last_sync_timestamp_seconds", "When the list was last confirmed by the registry; 0 before the first time.", ["service"];

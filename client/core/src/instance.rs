@@ -4,9 +4,9 @@
 //!             dialled, healthy              connection lost
 //!   Connecting ----------------> Ready ------------------------> Connecting (at once, then backing off)
 //!       |                          |
-//!       | no longer listed         | no longer listed: out of rotation now; calls under way finish
+//!       | no longer listed         | no longer listed: out of rotation now, in reserve for some seconds
 //!       v                          v
-//!      gone                       gone when the connection closes
+//!      gone                       gone; calls under way finish
 //! ```
 //!
 //! A new connection is a new chance: when the health check on it passes, a breaker that stood open asks for its probe.
@@ -38,8 +38,8 @@ pub(crate) struct Instance {
     pub(crate) addr: Addr,
     /// The connection, while there is one.
     link: ArcSwapOption<Link>,
-    /// False once the registry dropped it: no new dial.
-    listed: AtomicBool,
+    /// When the registry dropped it; from then on, no new dial.
+    left: Mutex<Option<Instant>>,
     /// A dial has ended, well or not.
     dialled: AtomicBool,
     /// In the list that calls are given from.
@@ -63,17 +63,6 @@ pub(crate) struct Grant {
     started: Instant,
 }
 
-/// How much is asked of an instance before it gets a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Care {
-    /// That its breaker lets it through, and that it has not failed lately.
-    Great,
-    /// That its breaker lets it through.
-    Usual,
-    /// Nothing: its breaker is overruled.
-    None,
-}
-
 impl Grant {
     /// Whether the request was the one that decides on an instance that was out.
     pub(crate) fn is_probe(&self) -> bool {
@@ -87,7 +76,7 @@ impl Instance {
             addr: endpoint.addr.as_str().into(),
             endpoint: ArcSwap::from_pointee(endpoint),
             link: ArcSwapOption::empty(),
-            listed: AtomicBool::new(true),
+            left: Mutex::default(),
             dialled: AtomicBool::new(false),
             rotates: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -145,27 +134,39 @@ impl Instance {
     }
 
     pub(crate) fn is_listed(&self) -> bool {
-        self.listed.load(Ordering::Acquire)
+        self.left().is_none()
     }
 
-    pub(crate) fn set_listed(&self, listed: bool) {
-        self.listed.store(listed, Ordering::Release);
+    /// When it left the list; `None` while it is on it.
+    pub(crate) fn left(&self) -> Option<Instant> {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks to send a request, with so much care.
-    pub(crate) fn acquire(&self, care: Care, now: Instant) -> Option<Grant> {
-        let mut health = self.health();
-        if care == Care::Great && health.breaker.is_doubtful(now) {
-            return None;
-        }
-        let permit = match health.breaker.acquire(now) {
-            Some(permit) => permit,
-            None if care == Care::None => Permit::Normal,
-            None => return None,
-        };
-        drop(health);
+    pub(crate) fn set_listed(&self, listed: bool, now: Instant) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = if listed { None } else { left.or(Some(now)) };
+    }
+
+    /// Asks its breaker to send a request.
+    pub(crate) fn acquire(&self, now: Instant) -> Option<Grant> {
+        let permit = self.health().breaker.acquire(now)?;
+        Some(self.grant(permit, now))
+    }
+
+    /// Sends a request whatever its breaker says.
+    pub(crate) fn overrule(&self, now: Instant) -> Grant {
+        let permit = self.health().breaker.acquire(now).unwrap_or(Permit::Normal);
+        self.grant(permit, now)
+    }
+
+    fn grant(&self, permit: Permit, started: Instant) -> Grant {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Grant { permit, started: now })
+        Grant { permit, started }
+    }
+
+    /// Whether it has failed lately, and not answered well since.
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+        self.health().breaker.is_doubtful(now)
     }
 
     /// Gives back a grant; tells why the breaker tripped, if it did.

@@ -4,12 +4,14 @@
 //!   View --apply--> instances (by address; kept ones keep their connection and their breaker)
 //!                      |  each has a task: dial, watch the connection, dial again
 //!                      v
-//!                   ready: the connected ones, a swapped Arc that picking reads without a lock
+//!                   in use: the connected ones, a swapped Arc that picking reads without a lock
 //! ```
 //!
 //! A list does not empty the pool: while nobody on it is connected, instances that left it stay in use until their
 //! connection ends. A registry that lost everything says the same as one whose services all stopped, and only the
 //! connections tell; and who has just come onto the list must be dialled first.
+//! It does not thin it out at once either: for [`RESERVE`], who left it takes what nobody on it can. A registry that is
+//! losing its entries one by one names the last of them as if it were alone.
 //! When more than half of the connected instances are out by their breakers, the breakers may be overruled: a common
 //! cause is likelier than that many bad instances (Envoy's "panic threshold"). But those that are not out come first,
 //! as long as they have room: the last good one of three answers everybody, and is not buried for that.
@@ -21,13 +23,13 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use async_std::task;
 use futures_lite::future::or;
-use monitor::ClientMetrics;
+use monitor::{ClientMetrics, Instances};
 use proto::tls::Tls;
 
 use crate::{
@@ -39,7 +41,7 @@ use crate::{
     directory::{Sink, View},
     driver::Driver,
     explain::Candidate,
-    instance::{Care, Grant, Instance},
+    instance::{Grant, Instance},
 };
 
 /// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
@@ -48,6 +50,10 @@ const DIALS: usize = 128;
 /// Calls under way at one instance up to which it is asked rather than one that failed lately, or one whose breaker
 /// would have to be overruled.
 const ROOM: usize = 100;
+
+/// How long an instance that left the list, but not its connection, is held in reserve, and at most twice that: a service
+/// whose entry was lost is back on the list within 3 s; one that stops ends the connection itself.
+const RESERVE: Duration = Duration::from_secs(5);
 
 /// What a pool is made with.
 #[derive(Debug)]
@@ -64,7 +70,7 @@ pub(crate) struct Options {
 pub(crate) struct Pool {
     options: Options,
     instances: Mutex<BTreeMap<String, Member>>,
-    ready: ArcSwap<Vec<Arc<Instance>>>,
+    in_use: ArcSwap<InUse>,
     cursor: Cursor,
     /// Ready instances whose breaker is not closed.
     out: AtomicUsize,
@@ -78,6 +84,15 @@ pub(crate) struct Pool {
     dials: async_lock::Semaphore,
     /// Wakes the task that rebuilds `ready`; holding one message is enough.
     changed: async_channel::Sender<()>,
+}
+
+/// The connected instances, as picking reads them.
+#[derive(Debug, Default)]
+struct InUse {
+    /// Those on the list; while there are none, those that left it.
+    ready: Vec<Arc<Instance>>,
+    /// Those that left the list a moment ago.
+    reserve: Vec<Arc<Instance>>,
 }
 
 #[derive(Debug)]
@@ -96,13 +111,13 @@ pub(crate) struct Picked {
 }
 
 impl Pool {
-    /// An empty pool, with the task that keeps its ready list.
+    /// An empty pool, with the task that keeps it up with its instances.
     pub(crate) fn start(options: Options) -> Arc<Self> {
         let (changed, changes) = async_channel::bounded(1);
         let pool = Arc::new(Self {
             options,
             instances: Mutex::default(),
-            ready: ArcSwap::default(),
+            in_use: ArcSwap::default(),
             cursor: Cursor::default(),
             out: AtomicUsize::new(0),
             known: AtomicBool::new(false),
@@ -113,11 +128,14 @@ impl Pool {
             changed,
         });
         let weak = Arc::downgrade(&pool);
-        // Ends when the pool, and with it the last sender, is dropped.
         task::spawn(async move {
-            while changes.recv().await.is_ok() {
-                let Some(pool) = weak.upgrade() else { break };
-                pool.rebuild();
+            let mut reserve = false;
+            loop {
+                let due = async_std::future::timeout(RESERVE, changes.recv());
+                let due = if reserve { due.await.unwrap_or(Ok(())) } else { changes.recv().await };
+                // The last sender is dropped with the pool.
+                let (Ok(()), Some(pool)) = (due, weak.upgrade()) else { break };
+                reserve = pool.rebuild();
             }
         });
         pool
@@ -126,16 +144,24 @@ impl Pool {
     /// Picks an instance that is connected, not in `tried`, and let through by its breaker; `careful`, if there is a
     /// choice, one that has not failed lately.
     pub(crate) fn pick(&self, tried: &[Arc<Instance>], careful: bool, now: Instant) -> Option<Picked> {
-        let ready = self.ready.load();
-        let of = |care: Care, room: usize| {
-            let grant = |instance: &Instance| (instance.in_flight() < room).then(|| instance.acquire(care, now))?;
-            self.pick_of(&ready, tried, now, grant)
-        };
+        let InUse { ready, reserve } = &**self.in_use.load();
         let common_cause = self.out.load(Ordering::Relaxed) * 2 > ready.len();
-        let first = if careful { of(Care::Great, ROOM) } else { None };
-        first
-            .or_else(|| of(Care::Usual, if common_cause { ROOM } else { usize::MAX }))
-            .or_else(|| if common_cause { of(Care::None, usize::MAX) } else { None })
+        let has_room = |instance: &Instance| instance.in_flight() < ROOM;
+        let sound = |instance: &Instance| {
+            let doubtful = instance.is_doubtful(now);
+            if doubtful {
+                self.options.metrics.passed_over();
+            }
+            !doubtful && has_room(instance)
+        };
+        let usual = |instance: &Instance| !common_cause || has_room(instance);
+        let by = |of: &[Arc<Instance>], fits: &dyn Fn(&Instance) -> bool| {
+            self.pick_of(of, tried, now, |instance| fits(instance).then(|| instance.acquire(now))?)
+        };
+        let careful = if careful { by(ready, &sound) } else { None };
+        careful.or_else(|| by(ready, &usual)).or_else(|| by(reserve, &usual)).or_else(|| {
+            if common_cause { self.pick_of(ready, tried, now, |instance| Some(instance.overrule(now))) } else { None }
+        })
     }
 
     /// Picks of `ready`, as the balance has it, one that is connected, not in `tried`, and granted.
@@ -198,7 +224,7 @@ impl Pool {
 
     /// (listed or still connected, ready, out by their breakers)
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        (self.members().len(), self.ready.load().len(), self.out.load(Ordering::Relaxed))
+        (self.members().len(), self.in_use.load().ready.len(), self.out.load(Ordering::Relaxed))
     }
 
     /// Every instance, in order of address.
@@ -208,11 +234,11 @@ impl Pool {
 
     /// At most so many instances as they stand, in order of address, and how many more there are.
     pub(crate) fn candidates(&self, most: usize) -> (Vec<Candidate>, usize) {
-        let ready = self.ready.load();
+        let in_use = self.in_use.load();
         let members = self.members();
         let shown = members.values().take(most).map(|Member { instance, .. }| Candidate {
             addr: instance.addr.clone(),
-            ready: ready.iter().any(|other| Arc::ptr_eq(other, instance)),
+            ready: in_use.ready.iter().any(|other| Arc::ptr_eq(other, instance)),
             breaker: instance.breaker(),
             in_flight: instance.in_flight(),
         });
@@ -220,24 +246,28 @@ impl Pool {
     }
 
     /// Those that calls are given to now.
-    pub(crate) fn ready(&self) -> Arc<Vec<Arc<Instance>>> {
-        self.ready.load_full()
+    pub(crate) fn ready(&self) -> Vec<Arc<Instance>> {
+        self.in_use.load().ready.clone()
     }
 
     fn members(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Member>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Collects the connected instances, and forgets the unlisted ones that are not, or are not needed.
-    fn rebuild(&self) {
+    /// Collects the connected instances, and forgets the unlisted ones that are not, or are not needed; whether any are
+    /// in reserve.
+    fn rebuild(&self) -> bool {
+        let now = Instant::now();
         let mut members = self.members();
-        let keep_unlisted = !members.values().any(|member| member.instance.is_listed() && member.instance.is_ready());
-        members.retain(|_, member| member.instance.is_listed() || (keep_unlisted && member.instance.is_ready()));
-        let ready: Vec<_> = members
-            .values()
-            .filter(|member| member.instance.is_ready())
-            .map(|member| Arc::clone(&member.instance))
-            .collect();
+        let nobody_listed = !members.values().any(|member| member.instance.is_listed() && member.instance.is_ready());
+        members.retain(|_, Member { instance, .. }| {
+            instance.left().is_none_or(|left| {
+                instance.is_ready() && (nobody_listed || now.saturating_duration_since(left) < RESERVE)
+            })
+        });
+        let connected = members.values().map(|member| &member.instance).filter(|instance| instance.is_ready());
+        let (ready, reserve): (Vec<_>, Vec<_>) =
+            connected.map(Arc::clone).partition(|instance| nobody_listed || instance.is_listed());
         // Who comes into rotation is next: with many instances its turn could be long in coming.
         let mut entered = None;
         for (place, instance) in ready.iter().enumerate() {
@@ -247,7 +277,8 @@ impl Pool {
         }
         let settled = !ready.is_empty() || members.values().all(|member| member.instance.was_dialled());
         drop(members);
-        self.ready.store(Arc::new(ready));
+        let has_reserve = !reserve.is_empty();
+        self.in_use.store(Arc::new(InUse { ready, reserve }));
         if let Some(place) = entered {
             self.cursor.set(place);
         }
@@ -255,21 +286,27 @@ impl Pool {
             self.settled.store(true, Ordering::Release);
         }
         self.count();
+        has_reserve
     }
 
     /// Counts who is out, for `pick` and for metrics.
     fn count(&self) {
-        let ready = self.ready.load();
+        let InUse { ready, reserve } = &**self.in_use.load();
         let out = ready.iter().filter(|instance| instance.is_out()).count();
         self.out.store(out, Ordering::Relaxed);
-        let all = self.members().len();
-        self.options.metrics.instances(ready.len() - out, all.saturating_sub(ready.len()), out);
+        let connecting = self.members().len().saturating_sub(ready.len() + reserve.len());
+        self.options.metrics.instances(Instances {
+            ready: ready.len() - out,
+            connecting,
+            ejected: out,
+            reserve: reserve.len(),
+        });
     }
 
     /// These are in rotation, whatever the list says.
     #[cfg(feature = "testing")]
-    pub(crate) fn rotate(&self, instances: Vec<Arc<Instance>>) {
-        self.ready.store(Arc::new(instances));
+    pub(crate) fn rotate(&self, ready: Vec<Arc<Instance>>, reserve: Vec<Arc<Instance>>) {
+        self.in_use.store(Arc::new(InUse { ready, reserve }));
     }
 
     fn touch(&self) {
@@ -287,11 +324,12 @@ impl Pool {
 
 impl Sink for Arc<Pool> {
     fn apply(&self, view: View) {
+        let now = Instant::now();
         let mut members = self.members();
         for (addr, member) in members.iter() {
             let place = view.endpoints.binary_search_by(|endpoint| endpoint.addr.as_str().cmp(addr)).ok();
             let endpoint = place.and_then(|place| view.endpoints.get(place));
-            member.instance.set_listed(endpoint.is_some());
+            member.instance.set_listed(endpoint.is_some(), now);
             if let Some(endpoint) = endpoint {
                 member.instance.update(endpoint);
             }
@@ -307,7 +345,9 @@ impl Sink for Arc<Pool> {
             Sink::confirmed(self);
         }
         self.known.store(true, Ordering::Release);
-        self.rebuild();
+        if self.rebuild() {
+            self.touch();
+        }
     }
 
     fn confirmed(&self) {

@@ -36,7 +36,7 @@ impl Rotation {
             instance.connected(Arc::clone(&link));
             Arc::new(instance)
         });
-        pool.rotate(connected.collect());
+        pool.rotate(connected.collect(), Vec::new());
         Self { pool, _driver: driver, _peer: peer }
     }
 
@@ -76,6 +76,31 @@ mod tests {
             let other = pick(&[], true, now);
             assert!(Arc::ptr_eq(&pick(&[other], true, now), &failed), "{balance:?}: better than none");
             assert!(goes_there(true, now + Duration::from_secs(60)), "{balance:?}");
+        }
+    }
+
+    #[test]
+    fn who_left_the_list_is_asked_when_nobody_on_it_takes_the_call() {
+        for balance in [Balance::RoundRobin, Balance::P2c] {
+            let rotation = block_on(Rotation::of(2, balance));
+            let (pool, now) = (&rotation.pool, Instant::now());
+            let both = pool.ready();
+            let (listed, left) = both.split_at(1);
+            pool.rotate(listed.to_vec(), left.to_vec());
+            let pick = |tried: &[Arc<Instance>], careful, verdict| {
+                let picked = pool.pick(tried, careful, now).unwrap();
+                pool.release(&picked.instance, &picked.grant, verdict);
+                picked.instance
+            };
+            let is = |one: &Arc<Instance>, of: &[Arc<Instance>]| Arc::ptr_eq(one, &of[0]);
+            assert!((0..100).all(|_| is(&pick(&[], true, Verdict::Success), listed)), "{balance:?}");
+            assert!(is(&pick(listed, true, Verdict::Success), left), "{balance:?}: after the one on it failed");
+            (0..5).for_each(|_| drop(pick(&[], false, Verdict::Failure)));
+            assert!(
+                listed[0].is_out() && is(&pick(&[], false, Verdict::Success), left),
+                "{balance:?}: out by its breaker"
+            );
+            assert!(pool.pick(&both, false, now).is_none(), "{balance:?}");
         }
     }
 
