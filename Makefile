@@ -49,8 +49,9 @@ prove: test-needs prove-needs
 
 # The gateway and the feed service beside the least that does the same work; tables, and figures in target/bench/.
 bench: bench-needs
-	$(CARGO) build --profile dist --locked -p cmd --bins
-	$(CARGO) build --release --locked --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
+	.ci/static-build
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $$(rustc --print host-tuple) \
+	  --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
 	cmd/benches/bench
 	$(CARGO) bench --locked --manifest-path cmd/benches/ceiling/Cargo.toml --target-dir target/ceiling
 

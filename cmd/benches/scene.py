@@ -13,8 +13,9 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-OURS = ROOT / "target/dist"
-BARE = ROOT / "target/ceiling/release"
+OURS = ROOT / "target/static"
+HOST = subprocess.run(["rustc", "--print", "host-tuple"], check=True, capture_output=True, text=True).stdout.strip()
+BARE = ROOT / "target/ceiling" / HOST / "release"
 DRIVE = pathlib.Path(__file__).with_name("drive.lua")
 TICK = os.sysconf("SC_CLK_TCK")
 

@@ -33,6 +33,7 @@ def free_port():
 def collector():
     """Answers every POST with 202."""
     listener = socket.create_server(("127.0.0.1", 0))
+    buffer = bytearray(1 << 20)
 
     def answer(stream):
         with stream:
@@ -41,7 +42,6 @@ def collector():
                 data += stream.recv(65536)
             head, body = data.split(b"\r\n\r\n", 1)
             left = int(re.search(rb"content-length: (\d+)", head.lower())[1]) - len(body)
-            buffer = bytearray(1 << 20)
             while left > 0:
                 left -= stream.recv_into(buffer)
             stream.sendall(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")

@@ -65,10 +65,10 @@ impl Context {
     /// Writes the `x-b3-*` headers and `traceparent`; without a trace, only the sampling decision, if there is one.
     pub fn inject(&self, mut put: impl FnMut(&'static str, &str)) {
         if self.is_some() {
-            let (long, short, span) =
-                (hex::<32>(self.trace_id), hex::<16>(self.trace_id), hex::<16>(self.span_id.into()));
+            let (long, span) = (hex::<32>(self.trace_id), hex::<16>(self.span_id.into()));
             // An id that came with 64 bits goes on with 64 bits: old tracers know no other.
-            put("x-b3-traceid", if self.trace_id >> 64 == 0 { text(&short) } else { text(&long) });
+            let short = if self.trace_id >> 64 == 0 { 16 } else { 0 };
+            put("x-b3-traceid", text(&long).get(short..).unwrap_or_default());
             put("x-b3-spanid", text(&span));
             put("traceparent", text(&parent(&long, &span, self.sampled == Some(true) || self.debug)));
         }
@@ -173,12 +173,15 @@ fn hex<const N: usize>(value: u128) -> [u8; N] {
 }
 
 fn parent(trace: &[u8; 32], span: &[u8; 16], sampled: bool) -> [u8; 55] {
-    let flags: &[u8] = if sampled { b"01" } else { b"00" };
-    let parts = b"00-".iter().chain(trace).chain(b"-").chain(span).chain(b"-").chain(flags);
-    let mut value = [b'0'; 55];
-    for (place, byte) in value.iter_mut().zip(parts) {
-        *place = *byte;
-    }
+    let mut value = *b"00-                                -                -00";
+    let mut put = |at: usize, part: &[u8]| {
+        if let Some(place) = value.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+        }
+    };
+    put(3, trace);
+    put(36, span);
+    put(54, if sampled { b"1" } else { b"0" });
     value
 }
 

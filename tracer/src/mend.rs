@@ -1,8 +1,8 @@
 //! Puts into Zipkin's JSON what opentelemetry-zipkin leaves out. Pure: a span or JSON in, JSON out.
 //!
 //! That exporter writes no service name and never a remote endpoint, so Zipkin would show neither names nor a
-//! dependency graph; it gives root spans a parent of zeros, drops an attribute called `error`, and knows no debug flag.
-//! What is missing lies in the span as attributes under names of our own:
+//! dependency graph; it gives root spans a parent of zeros, drops an attribute called `error`, knows no debug flag, and
+//! makes a map of owned strings of the attributes. So these pass it by, some of them under names of our own:
 //!
 //! ```text
 //!   span --take--> notes ------------------------\
@@ -15,16 +15,17 @@
 
 use std::{
     io::{self, Write as _},
+    mem,
     net::SocketAddr,
     time::Duration,
 };
 
 use memchr::memmem::Finder;
-use opentelemetry::{StringValue, Value};
+use opentelemetry::{KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
-/// Becomes the tag `error`.
-pub(crate) const ERROR: &str = "tracer.error";
+/// The tag by which Zipkin knows failed work.
+pub(crate) const ERROR: &str = "error";
 /// Becomes `remoteEndpoint.serviceName`.
 pub(crate) const PEER_SERVICE: &str = "tracer.peer.service";
 /// `ip:port`, or empty; becomes `remoteEndpoint`'s `ipv4` or `ipv6` and `port`.
@@ -32,7 +33,7 @@ pub(crate) const PEER_ADDRESS: &str = "tracer.peer.address";
 /// Becomes `debug: true`.
 pub(crate) const DEBUG: &str = "tracer.debug";
 
-/// Whether an attribute is a note.
+/// Whether an attribute is our own, and not one of many tags.
 pub(crate) fn is_private(key: &str) -> bool {
     [ERROR, PEER_SERVICE, PEER_ADDRESS, DEBUG].contains(&key)
 }
@@ -40,7 +41,7 @@ pub(crate) fn is_private(key: &str) -> bool {
 /// What one span has to say beyond what the exporter writes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Notes {
-    error: Option<StringValue>,
+    tags: Vec<KeyValue>,
     peer: Option<StringValue>,
     address: Option<SocketAddr>,
     debug: bool,
@@ -48,14 +49,13 @@ pub(crate) struct Notes {
 
 /// Takes the notes out of a span, and makes its duration one that Zipkin takes: 0 would be an unfinished span.
 pub(crate) fn take(span: &mut SpanData) -> Notes {
-    let mut notes = Notes::default();
-    span.attributes.retain(|attribute| {
+    let mut notes = Notes { tags: mem::take(&mut span.attributes), ..Notes::default() };
+    notes.tags.retain(|attribute| {
         let text = || match &attribute.value {
             Value::String(text) => Some(text.clone()),
             _ => None,
         };
         match attribute.key.as_str() {
-            ERROR => notes.error = text(),
             PEER_SERVICE => notes.peer = text(),
             PEER_ADDRESS => notes.address = text().and_then(|text| text.as_str().parse().ok()),
             DEBUG => notes.debug = true,
@@ -74,11 +74,10 @@ const NEXT: &str = r#"","#;
 /// The parent of who has none.
 const NO_PARENT: &str = r#""parentId":"0000000000000000","#;
 const LOCAL: &str = r#""localEndpoint":{"#;
-const TAGS: &str = r#""tags":{"#;
-/// A tag that every span has, and that tells nothing: the place for the error.
-const NOISE: &str = r#""otel.library.name":"""#;
-const DEBUG_OFF: &str = r#""debug":false"#;
-const DEBUG_ON: &str = r#""debug":true"#;
+/// Where the tags are, and before them the annotations, of which there are none.
+const TAGS: &str = r#""annotations":[],"tags":{"#;
+/// The one tag that comes so, which tells nothing, and what follows.
+const REST: &str = r#""otel.library.name":""},"debug":false,"shared":false"#;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -88,8 +87,6 @@ pub(crate) struct Mender {
     start: Finder<'static>,
     local: Finder<'static>,
     tags: Finder<'static>,
-    noise: Finder<'static>,
-    debug: Finder<'static>,
 }
 
 impl Mender {
@@ -100,28 +97,26 @@ impl Mender {
             start: Finder::new(START),
             local: Finder::new(LOCAL),
             tags: Finder::new(TAGS),
-            noise: Finder::new(NOISE),
-            debug: Finder::new(DEBUG_OFF),
         }
     }
 
-    /// The exporter's list of spans, with the notes of each.
+    /// Writes the exporter's list of spans, with the notes of each.
     ///
     /// # Errors
     /// The text has not the exporter's shape, or not as many spans as there are notes.
-    pub(crate) fn spans(&self, body: &[u8], notes: &[Notes]) -> io::Result<Vec<u8>> {
+    pub(crate) fn spans(&self, body: &[u8], notes: &[Notes], out: &mut Vec<u8>) -> io::Result<()> {
         let other = || io::Error::new(io::ErrorKind::InvalidData, "the exporter's JSON has another shape than it had");
         let starts: Vec<_> = self.start.find_iter(body).collect();
         if starts.len() != notes.len() {
             return Err(other());
         }
         let ends = starts.iter().skip(1).copied().chain([body.len()]);
-        let mut out = Vec::with_capacity(body.len() + notes.len() * 128);
+        out.reserve(body.len() + notes.len() * 128);
         out.extend_from_slice(body.get(..starts.first().copied().unwrap_or(body.len())).unwrap_or_default());
         for ((&start, end), notes) in starts.iter().zip(ends).zip(notes) {
-            body.get(start..end).and_then(|span| self.span(span, notes, &mut out)).ok_or_else(other)?;
+            body.get(start..end).and_then(|span| self.span(span, notes, out)).ok_or_else(other)?;
         }
-        Ok(out)
+        Ok(())
     }
 
     /// One span, with what stands between it and the next; `None` for another shape.
@@ -140,27 +135,29 @@ impl Mender {
         }
         let (before, rest) = split(rest, &self.tags)?;
         out.extend_from_slice(before);
-        notes.remote_endpoint(out)?;
-        out.extend_from_slice(TAGS.as_bytes());
-        let (before, rest) = split(rest, &self.noise)?;
-        out.extend_from_slice(before);
-        let rest = match &notes.error {
-            Some(error) => {
-                out.extend_from_slice(br#""error":"#);
-                serde_json::to_writer(&mut *out, error.as_str()).ok()?;
-                rest
-            }
-            None => without_comma(rest, out),
-        };
-        let (before, rest) = split(rest, &self.debug)?;
-        out.extend_from_slice(before);
-        out.extend_from_slice(if notes.debug { DEBUG_ON } else { DEBUG_OFF }.as_bytes());
-        out.extend_from_slice(rest);
+        notes.write(out)?;
+        out.extend_from_slice(rest.strip_prefix(REST.as_bytes())?);
         Some(())
     }
 }
 
 impl Notes {
+    /// Writes the members that they are: the remote endpoint, if it is known, the tags, and the debug flag, if it is set.
+    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+        self.remote_endpoint(out)?;
+        out.extend_from_slice(br#""tags":{"#);
+        for (number, KeyValue { key, value, .. }) in self.tags.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            serde_json::to_writer(&mut *out, key.as_str()).ok()?;
+            out.push(b':');
+            serde_json::to_writer(&mut *out, &value.as_str()).ok()?;
+        }
+        out.extend_from_slice(if self.debug { br#"},"debug":true"# } else { b"}" });
+        Some(())
+    }
+
     /// Writes the remote endpoint, if it is known, with a comma behind it.
     fn remote_endpoint(&self, out: &mut Vec<u8>) -> Option<()> {
         if self.peer.is_none() && self.address.is_none() {
@@ -186,15 +183,6 @@ impl Notes {
 fn split<'a>(text: &'a [u8], finder: &Finder<'_>) -> Option<(&'a [u8], &'a [u8])> {
     let at = finder.find(text)?;
     Some((text.get(..at)?, text.get(at + finder.needle().len()..)?))
-}
-
-/// Takes away the comma that a member which was left out had behind it, or before it.
-fn without_comma<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-    if let Some(rest) = rest.strip_prefix(b",") {
-        return rest;
-    }
-    out.pop_if(|last| *last == b',');
-    rest
 }
 
 #[cfg(test)]

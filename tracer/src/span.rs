@@ -61,7 +61,7 @@ impl Span {
     }
 
     /// Says something about the work; the last value of a key stands. At most 32 tags of 1024 bytes are kept.
-    pub fn tag(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+    pub fn tag(&mut self, key: &'static str, value: impl Into<StringValue>) {
         if let Some(recording) = &mut self.recording {
             recording.put(key, cut(value.into()));
         }
@@ -155,13 +155,12 @@ impl Recording {
 }
 
 /// At most [`MAX_VALUE`] bytes, cut between characters.
-fn cut(value: Cow<'static, str>) -> StringValue {
-    if value.len() <= MAX_VALUE {
-        return value.into();
+fn cut(value: StringValue) -> StringValue {
+    let text = value.as_str();
+    if text.len() <= MAX_VALUE {
+        return value;
     }
-    let mut value = value.into_owned();
-    value.truncate(value.floor_char_boundary(MAX_VALUE));
-    value.into()
+    text.get(..text.floor_char_boundary(MAX_VALUE)).unwrap_or_default().to_owned().into()
 }
 
 #[cfg(test)]
@@ -180,7 +179,7 @@ mod tests {
     fn a_silent_span_makes_no_value() {
         let mut span = Span::silent(Context::NONE);
         struct Never;
-        impl From<Never> for Cow<'static, str> {
+        impl From<Never> for StringValue {
             fn from(_: Never) -> Self {
                 panic!("a value was made")
             }

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) fn exporter(config: &Config) -> Result<impl SpanExporter + use<>, Error> {
     let endpoint = endpoint::parse(&config.endpoint)?;
     let aside = Aside::default();
-    let mending = Mending { mender: Mender::new(config.service), aside: Arc::clone(&aside) };
+    let mending = Mending { mender: Mender::new(config.service), aside: Arc::clone(&aside), body: Mutex::default() };
     let builder = ZipkinExporter::builder().with_http_client(mending).with_collector_endpoint(endpoint.to_string());
     let builder = match config.address {
         Some(address) => builder.with_service_address(address),
@@ -35,6 +35,9 @@ pub(crate) fn exporter(config: &Config) -> Result<impl SpanExporter + use<>, Err
     let inner = builder.build().map_err(|error| Error(format!("cannot export to zipkin: {error}")))?;
     Ok(Exporter { inner, aside })
 }
+
+/// Room for a usual batch, in bytes.
+const KEPT: usize = 512 * 1024;
 
 /// The notes of the batch that is being exported: they pass the exporter by. One batch is exported at a time.
 type Aside = Arc<Mutex<Vec<Notes>>>;
@@ -58,14 +61,19 @@ impl SpanExporter for Exporter {
 struct Mending {
     mender: Mender,
     aside: Aside,
+    /// The room for what is sent, kept from batch to batch: for [`KEPT`] bytes at most.
+    body: Mutex<Vec<u8>>,
 }
 
 #[async_trait::async_trait]
 impl HttpClient for Mending {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let notes = mem::take(&mut *self.aside.lock().unwrap_or_else(PoisonError::into_inner));
-        let body = self.mender.spans(request.body(), &notes)?;
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.clear();
+        self.mender.spans(request.body(), &notes, &mut body)?;
         let status = collector::post(request.uri(), &body)?;
+        body.shrink_to(KEPT);
         Ok(Response::builder().status(status).body(Bytes::new())?)
     }
 }

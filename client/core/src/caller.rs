@@ -316,7 +316,7 @@ impl Inner {
         let mut span = self.tracer.client(name, call.context.trace);
         if span.is_recording() {
             span.remote(self.service.name, picked.link.peer);
-            span.tag("instance", picked.instance.addr.to_string());
+            span.tag("instance", Arc::clone(&picked.instance.addr));
             span.tag("attempt", made.to_string());
             span.tag("breaker", picked.instance.breaker());
         }

@@ -35,7 +35,7 @@ use prost::Message as _;
 use proto::{health::pb, socket::Socket, tls::Tls};
 use tonic::{Code, Status};
 
-use crate::{driver::Driver, error::Sent, wire::Wire};
+use crate::{context::REQUEST_ID, driver::Driver, error::Sent, wire::Wire};
 
 /// The longest a dial may take: TCP, TLS, HTTP/2 and the health check, each.
 const DIAL_STEP: Duration = Duration::from_secs(1);
@@ -82,6 +82,8 @@ impl From<async_std::future::TimeoutError> for DialError {
 pub(crate) struct Link {
     sender: SendRequest<Bytes>,
     closed: Arc<AtomicBool>,
+    /// A call was made, which put the names of its headers into the connection's table.
+    called: AtomicBool,
     origin: Uri,
     /// The peer, for spans.
     pub(crate) peer: Option<SocketAddr>,
@@ -114,6 +116,13 @@ pub(crate) fn frame(message: &impl prost::Message) -> Bytes {
     // Only a buffer that is too small is refused, and this one grows.
     let _ = message.encode(&mut framed);
     framed.freeze()
+}
+
+/// A value that hardly any other request has: kept out of the table that compresses headers (RFC 7541, 6.2.3),
+/// where it would push out what comes again.
+pub(crate) fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// The bytes before a framed message.
@@ -159,6 +168,10 @@ impl Link {
     fn request(&self, path: PathAndQuery, mut headers: HeaderMap) -> Request<()> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        if headers.contains_key(REQUEST_ID) && !self.called.swap(true, Ordering::Relaxed) {
+            // Once in the table with some value, a name takes a byte for each later one.
+            headers.values_mut().for_each(|value| value.set_sensitive(false));
+        }
         let mut uri = self.origin.clone().into_parts();
         uri.path_and_query = Some(path);
         let mut request = Request::new(());
@@ -293,7 +306,7 @@ async fn handshake(
     let (sender, connection) = timeout(DIAL_STEP, handshake).await??;
     let closed = Arc::new(AtomicBool::new(false));
     let driver = Driver::new(connection, sender.clone(), heard, Arc::clone(&closed));
-    Ok((Link { sender, closed, origin, peer }, driver))
+    Ok((Link { sender, closed, called: AtomicBool::new(false), origin, peer }, driver))
 }
 
 /// Asks the instance whether it serves `service`. One that has no health service is taken at its word.

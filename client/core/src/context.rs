@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use proto::deadline::{self, Deadline};
 use tracer::Span;
 
-use crate::explain::Trail;
+use crate::{conn, explain::Trail};
 
 /// The metadata key of the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -55,21 +55,19 @@ impl Context {
 
     /// The headers of attempt number `made`, which has the time `given` and is told of by `span`.
     pub(crate) fn headers(&self, span: &Span, made: u32, given: Duration) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(deadline::GRPC_TIMEOUT, deadline::encode(given));
+        let mut headers = HeaderMap::with_capacity(10);
+        headers.insert(deadline::GRPC_TIMEOUT, conn::once(deadline::encode(given)));
         if let Some(id) = &self.request_id
-            && let Ok(mut value) = HeaderValue::from_str(id)
+            && let Ok(value) = HeaderValue::from_str(id)
         {
-            // No other request has it: it would only push others out of the tables that compress headers.
-            value.set_sensitive(true);
-            headers.insert(REQUEST_ID, value);
+            headers.insert(REQUEST_ID, conn::once(value));
         }
         if made > 1 || self.retried {
             headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(made.saturating_sub(1).max(1)));
         }
         span.context().inject(|name, value| {
             if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
+                headers.insert(name, if value.len() > 1 { conn::once(value) } else { value });
             }
         });
         headers
