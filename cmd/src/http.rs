@@ -94,6 +94,12 @@ impl Drop for CutOnDrop {
     }
 }
 
+/// Connections that are taken at once, before others' requests get a turn.
+const ACCEPTS_AT_ONCE: usize = 32;
+
+/// How long a turn is: enough for the executor, which has no eye for the sockets while it has work.
+const TURN: Duration = Duration::from_millis(1);
+
 async fn accept_until<S>(listener: std::net::TcpListener, shared: &Arc<Shared<S>>, shutdown: impl Future<Output = ()>)
 where
     S: Clone + Send + Sync + 'static,
@@ -104,18 +110,27 @@ where
     };
     let mut shutdown = pin!(shutdown);
     // The debug port is served without metrics: it has the public port's descriptors, and that one tells of their end.
+    let mut in_a_row = 0;
     let mut failures = Failures { quiet: shared.is_quiet(), ..Failures::default() };
     loop {
         let mut accept = pin!(Socket::accept(&listener));
         let accepted = poll_fn(|context| match shutdown.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => accept.as_mut().poll(context).map(Some),
+            Poll::Pending => {
+                let accepted = accept.as_mut().poll(context).map(Some);
+                in_a_row = if accepted.is_ready() { in_a_row + 1 } else { 0 };
+                accepted
+            }
         });
         match accepted.await {
             None => return,
             Some(Ok((stream, peer))) => {
                 failures.over();
                 admit(stream, peer, shared).await;
+                if in_a_row >= ACCEPTS_AT_ONCE {
+                    in_a_row = 0;
+                    async_std::task::sleep(TURN).await;
+                }
             }
             Some(Err(error)) => {
                 let pause = failures.next(&error, Instant::now());

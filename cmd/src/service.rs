@@ -7,12 +7,14 @@ use std::{
     process::ExitCode,
     sync::{Arc, OnceLock},
     thread,
+    time::{Duration, Instant},
 };
 
 use client_core::{
-    Config, Parts, Service,
+    Caller, Config, Parts, Service,
     directory::{Endpoint, ServiceName, registrar},
 };
+use futures_lite::future::or;
 use proto::{
     routes::Built,
     shim::{Limits, Shim},
@@ -69,16 +71,40 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let config = flags.client.inner_config()?;
             run(client_profile::SERVICE, &flags.service(), async |process| {
                 let feeds = client_feed::FeedClient::new(&parts(config, &flags.service(), process)?);
-                let caller = feeds.caller().clone();
+                let (caller, shown) = (feeds.caller().clone(), feeds.caller().clone());
                 // Known and shown, but not required: a profile is answered without its feeds, too.
-                process.readiness.add("feed", move || Ok(caller.ready().unwrap_or_else(|why| why)));
+                process.readiness.add("feed", move || Ok(shown.ready().unwrap_or_else(|why| why)));
                 let memory = || Arc::new(profile::store::Memory::default()) as Arc<dyn profile::store::Store>;
                 let sql = async |database| Ok(Arc::new(profile::store::Sql::open(database).await?) as _);
                 let Some(store) = store::open(&flags.own, process, memory, sql).await? else { return Ok(None) };
+                if !found(&caller, process).await {
+                    return Ok(None);
+                }
                 profile::routes(store, Arc::new(feeds)).await.map(Some).map_err(failed("cannot build the service"))
             })
         }),
     )
+}
+
+/// How long a service that calls another waits at its start until it has found it. Callers who know its address from
+/// before its restart would get worse answers than others give; but when nobody can be found, so are those of others.
+const FIND: Duration = Duration::from_secs(5);
+
+/// Waits until `caller` knows its instances, at most for [`FIND`]; false when the process is asked to stop meanwhile.
+async fn found(caller: &Caller, process: &Process) -> bool {
+    let found = async {
+        let end = Instant::now() + FIND;
+        while caller.ready().is_err() && Instant::now() < end {
+            async_std::task::sleep(Duration::from_millis(10)).await; // the interval of a poll
+        }
+        true
+    };
+    let stop = async {
+        // Nothing is ever sent: the channel closes.
+        let _ = process.stop.recv().await;
+        false
+    };
+    or(stop, found).await
 }
 
 /// What the client packages of a service are made from.

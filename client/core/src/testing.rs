@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use proxy::Proxy;
-pub use rotation::Rotation;
+pub use rotation::{Rotation, Turn};
 
 use crate::directory::etcd::{EtcdConfig, Secret};
 

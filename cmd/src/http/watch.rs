@@ -78,8 +78,15 @@ pub(super) struct Watched {
 
 const NEVER: u64 = u64::MAX;
 
-/// Connections that are ended before others get their turn.
-const ENDS_AT_ONCE: usize = 32;
+/// Connections that are ended at once, before others' requests get a turn; more only when there are more than
+/// [`TURNS`] times so many.
+const ENDS_AT_ONCE: usize = 16;
+
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Turns of one sweep at most: the last connection is ended a third of a second after the first.
+const TURNS: usize = 128;
 
 impl Watched {
     fn new(clock: Arc<Clock>) -> Self {
@@ -309,14 +316,15 @@ impl Registry {
             let now = self.clock.now.fetch_add(passed, Ordering::Relaxed) + passed;
             let late = |watched: &&Arc<Watched>| watched.overdue(now).is_some();
             let overdue: Vec<_> = lock(&self.connections).open.values().filter(late).cloned().collect();
-            // Those who came together are late together; others' requests are answered between their ends.
-            for some in overdue.chunks(ENDS_AT_ONCE) {
+            // Those who came together are late together; others' requests are answered between their ends. A pause, for
+            // an executor that has work does not look for what came meanwhile.
+            for some in overdue.chunks(overdue.len().div_ceil(TURNS).max(ENDS_AT_ONCE)) {
                 for watched in some {
                     if let Some(verdict) = watched.overdue(now) {
                         watched.judge(verdict);
                     }
                 }
-                futures_lite::future::yield_now().await;
+                async_std::task::sleep(TURN).await;
             }
         }
     }

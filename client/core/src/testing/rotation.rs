@@ -10,7 +10,7 @@ use crate::{
     directory::Endpoint,
     driver::Driver,
     instance::Instance,
-    pool::{Options, Pool},
+    pool::{Options, Picked, Pool},
 };
 
 /// Instances in rotation, none of which is ever asked anything.
@@ -40,11 +40,23 @@ impl Rotation {
         Self { pool, _driver: driver, _peer: peer }
     }
 
-    /// Picks one and gives it back as one that answered; whether there was one.
-    pub fn turn(&self) -> bool {
-        let Some(picked) = self.pool.pick(&[], false, Instant::now()) else { return false };
-        self.pool.release(&picked.instance, &picked.grant, Verdict::Success);
-        true
+    /// Picks one, if there is one.
+    #[must_use]
+    pub fn pick(&self) -> Option<Turn<'_>> {
+        Some(Turn { pool: &self.pool, picked: self.pool.pick(&[], false, Instant::now())? })
+    }
+}
+
+/// An instance that was picked; given back, as one that answered, when dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    pool: &'a Pool,
+    picked: Picked,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.pool.release(&self.picked.instance, &self.picked.grant, Verdict::Success);
     }
 }
 

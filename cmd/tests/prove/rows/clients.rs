@@ -73,14 +73,15 @@ pub(super) fn slow(length: &Length) -> Outcome {
             deaf_cut = deaf_cut.or_else(|| (cut >= Some(50.0)).then(|| begun.elapsed()));
         }
         let over = load.now();
-        // A tick of the listener's clock, and half a second until it is seen here.
+        // Half a second until each has sent its first byte; two ticks of the listener's clock, a quarter of a second each;
+        // a third in which those who are late together get their ends by turns; half a second until it is seen here.
         let seen = [
             ("2,000 slow heads", heads_cut, HEADER),
             ("2,000 idle ones", idle_cut, IDLE),
             ("50 that never read", deaf_cut, WRITE),
         ];
         let seen = seen.into_iter().fold(Seen::default(), |seen, (who, cut, limit)| {
-            let bound = limit + Duration::from_millis(1500);
+            let bound = limit + Duration::from_secs(2);
             let what = format!("{who} are cut at {limit:?}, seen");
             seen.within(&what, cut.unwrap_or(Duration::MAX), bound)
         });

@@ -119,7 +119,9 @@ fn talkative(scene: &Scene, redirect: &str) -> Process {
 }
 
 pub(super) fn log_sinks(length: &Length) -> Outcome {
-    let rounds = if length.whole { 15 } else { 5 };
+    // A p99 of 2 s scatters by a quarter, and ratios of two do more. What can be said is between which of them their true
+    // median lies: the 6th of 20 and the 6th from the other end, with 95.9 % (of 5, the first and the last, with 93.8 %).
+    let (rounds, bound) = if length.whole { (20, 5) } else { (5, 0) };
     Scene::start(length, &[]).under_load(move |scene, _| {
         let folder = cmd_store::testing::Folder::new();
         let unread = folder.path().join("unread");
@@ -153,15 +155,16 @@ pub(super) fn log_sinks(length: &Length) -> Outcome {
         for number in 1..sinks.len() {
             let (sink, _) = &sinks[number];
             ratios[number].sort_by(f64::total_cmp);
-            let ratio = ratios[number][rounds / 2];
+            let percent = |place: usize| (ratios[number][place] - 1.0) * 100.0;
+            let (least, median, most) = (percent(bound), percent(rounds / 2), percent(rounds - 1 - bound));
             let dropped = gateways[number].metric("log_lines_dropped_total").unwrap_or(0.0);
             seen = seen
                 .check(&format!("{sink}: 0 failed"), wrong[number] == 0, wrong[number].to_string())
                 .check(&format!("{sink}: drops are counted"), dropped > 0.0, dropped.to_string())
                 .check(
-                    &format!("{sink}: p99 within 5 % of that with /dev/null, median of {rounds} rounds"),
-                    ratio <= 1.05,
-                    format!("{:+.1} %", (ratio - 1.0) * 100.0),
+                    &format!("{sink}: p99 not shown to be 5 % above that with /dev/null, by {rounds} rounds"),
+                    least <= 5.0,
+                    format!("{median:+.1} %, between {least:+.1} and {most:+.1} % with 94 % at least"),
                 );
         }
         let _ = reader.kill();
