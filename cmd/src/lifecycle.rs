@@ -179,6 +179,12 @@ pub async fn stopped(stop: &async_channel::Receiver<()>) {
     ::log::info!("asked to stop");
 }
 
+/// Waits for a stop signal, but not longer than `limit`; whether it came.
+pub async fn stopped_within(stop: &async_channel::Receiver<()>, limit: Duration) -> bool {
+    // Nothing is ever sent: the channel closes.
+    async_std::future::timeout(limit, stop.recv()).await.is_ok()
+}
+
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it, too. Of those beyond, the
 /// first packet is dropped and sent again after a second; std's 128 are soon full when many come at once.
 const BACKLOG: i32 = 4096;

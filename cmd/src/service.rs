@@ -14,7 +14,6 @@ use client_core::{
     Caller, Config, Parts, Service,
     directory::{Endpoint, ServiceName, registrar},
 };
-use futures_lite::future::or;
 use proto::{
     routes::Built,
     shim::{Limits, Shim},
@@ -24,7 +23,7 @@ use tower::ServiceBuilder;
 use crate::{
     exit::Exit,
     flags::{self, Addr, FeedFlags, ProfileFlags, ServiceFlags, TopicFlags},
-    lifecycle::{self, DEREGISTER_MAX, NOTICE, Process, failed, listen, stopped},
+    lifecycle::{self, DEREGISTER_MAX, NOTICE, Process, failed, listen, stopped, stopped_within},
 };
 
 /// The command `feed`.
@@ -90,21 +89,18 @@ pub fn profile(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// before its restart would get worse answers than others give; but when nobody can be found, so are those of others.
 const FIND: Duration = Duration::from_secs(5);
 
+/// The interval of looking whether it has.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Waits until `caller` knows its instances, at most for [`FIND`]; false when the process is asked to stop meanwhile.
 async fn found(caller: &Caller, process: &Process) -> bool {
-    let found = async {
-        let end = Instant::now() + FIND;
-        while caller.ready().is_err() && Instant::now() < end {
-            async_std::task::sleep(Duration::from_millis(10)).await; // the interval of a poll
+    let end = Instant::now() + FIND;
+    while caller.ready().is_err() && Instant::now() < end {
+        if stopped_within(&process.stop, LOOK).await {
+            return false;
         }
-        true
-    };
-    let stop = async {
-        // Nothing is ever sent: the channel closes.
-        let _ = process.stop.recv().await;
-        false
-    };
-    or(stop, found).await
+    }
+    true
 }
 
 /// What the client packages of a service are made from.

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use cmd_store::{Config, Database, StoreError};
-use futures_lite::future::or;
 
-use crate::{exit::Exit, flags::OwnFlags, lifecycle::Process};
+use crate::{
+    exit::Exit,
+    flags::OwnFlags,
+    lifecycle::{Process, stopped_within},
+};
 
 /// The wait between two tries to open a store that does not answer.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -37,16 +40,7 @@ pub(super) async fn open<S: ?Sized>(
             Err(_) => {}
         }
         told = true;
-        let stop = async {
-            // Nothing is ever sent: the channel closes.
-            let _ = process.stop.recv().await;
-            true
-        };
-        let waited = async {
-            async_std::task::sleep(AGAIN).await;
-            false
-        };
-        if or(stop, waited).await {
+        if stopped_within(&process.stop, AGAIN).await {
             return Ok(None);
         }
     }
