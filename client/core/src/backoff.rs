@@ -45,6 +45,12 @@ impl Backoff {
     }
 }
 
+/// How long to leave off after work that took `spent` and takes longer the more instances there are: it has a fifth of
+/// the time, and calls have the rest.
+pub(crate) fn rest(spent: Duration) -> Duration {
+    spent.saturating_mul(4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

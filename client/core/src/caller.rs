@@ -175,9 +175,8 @@ impl Caller {
     /// The debug ports of the listed instances, of those that registered it.
     #[must_use]
     pub fn debug_addrs(&self) -> Vec<String> {
-        let instances = self.inner.pool.instances();
-        let listed = instances.iter().filter(|instance| instance.is_listed());
-        listed.filter_map(|instance| instance.endpoint().debug.clone()).collect()
+        let entries = self.inner.pool.entries();
+        entries.iter().filter(|entry| entry.is_listed()).filter_map(|entry| entry.endpoint.debug.clone()).collect()
     }
 
     /// How it stands, with `most` instances at most, for the debug port.

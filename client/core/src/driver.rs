@@ -1,7 +1,7 @@
 //! What moves a connection's bytes and finds out that it is dead or leaving.
 //!
 //! ```text
-//!   every TICK, how many have passed without a byte:   1: ping     3: dead
+//!   at every look, how many have passed without a byte:   1: ping     3: dead
 //! ```
 
 use std::{
@@ -24,11 +24,11 @@ use h2::{
 
 use crate::wire::Wire;
 
-/// How often a connection is looked at.
+/// How often a connection is looked at, unless said otherwise.
 const TICK: Duration = Duration::from_secs(1);
 /// Silent ticks after which a ping goes out, so that a half-open peer is found within seconds.
 const PING_AFTER: u32 = 1;
-/// Silent ticks after which a connection is dead: its ping has been out for two seconds.
+/// Silent ticks after which a connection is dead: its ping has been out for two of them.
 const DEAD_AFTER: u32 = 3;
 
 /// See the [module](self). Dropping it closes the connection.
@@ -61,6 +61,11 @@ impl Driver {
         let pings = connection.ping_pong();
         let timer = Timer::interval(TICK);
         Self { connection, probe: Some(probe), pings, silent: 0, heard, closed, timer }
+    }
+
+    /// From now on, so often.
+    pub(crate) fn look_every(&mut self, tick: Duration) {
+        self.timer = Timer::interval(tick);
     }
 
     /// Until the connection takes no further requests.

@@ -19,27 +19,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use monitor::{End, Figures, Window};
 
 use crate::{
     balance::Latency,
     breaker::{Breaker, Permit, Policy, Reason, Verdict},
     conn::{Addr, Link},
-    directory::Endpoint,
 };
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// As it is registered now; the address never changes.
-    endpoint: ArcSwap<Endpoint>,
-    /// The registered address, shared.
+    /// The registered address.
     pub(crate) addr: Addr,
     /// The connection, while there is one.
     link: ArcSwapOption<Link>,
-    /// When the registry dropped it; from then on, no new dial.
-    left: Mutex<Option<Instant>>,
+    /// Whether there is one: cheaper to ask for, of thousands.
+    ready: AtomicBool,
     /// A dial has ended, well or not.
     dialled: AtomicBool,
     /// In the list that calls are given from.
@@ -71,29 +68,16 @@ impl Grant {
 }
 
 impl Instance {
-    pub(crate) fn new(endpoint: Endpoint, now: Instant) -> Self {
+    pub(crate) fn new(addr: &str, now: Instant) -> Self {
         Self {
-            addr: endpoint.addr.as_str().into(),
-            endpoint: ArcSwap::from_pointee(endpoint),
+            addr: addr.into(),
             link: ArcSwapOption::empty(),
-            left: Mutex::default(),
+            ready: AtomicBool::new(false),
             dialled: AtomicBool::new(false),
             rotates: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
             window: Window::new(now),
-        }
-    }
-
-    /// As it is registered.
-    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
-        self.endpoint.load_full()
-    }
-
-    /// Takes what the registry says of it now.
-    pub(crate) fn update(&self, endpoint: &Endpoint) {
-        if **self.endpoint.load() != *endpoint {
-            self.endpoint.store(Arc::new(endpoint.clone()));
         }
     }
 
@@ -104,13 +88,14 @@ impl Instance {
 
     /// Whether it has a connection, which may have ended a moment ago.
     pub(crate) fn is_ready(&self) -> bool {
-        self.link.load().is_some()
+        self.ready.load(Ordering::Acquire)
     }
 
     /// A new connection passed its health check.
     pub(crate) fn connected(&self, link: Arc<Link>) {
         self.health().breaker.reconnected();
         self.link.store(Some(link));
+        self.ready.store(true, Ordering::Release);
     }
 
     /// A dial has ended; whether it was the first.
@@ -124,27 +109,14 @@ impl Instance {
 
     /// The connection is gone.
     pub(crate) fn disconnected(&self) {
+        self.ready.store(false, Ordering::Release);
         self.link.store(None);
         self.rotates.store(false, Ordering::Relaxed);
     }
 
     /// Whether it comes into rotation just now, rather than having been in it.
     pub(crate) fn enter_rotation(&self) -> bool {
-        !self.rotates.swap(true, Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_listed(&self) -> bool {
-        self.left().is_none()
-    }
-
-    /// When it left the list; `None` while it is on it.
-    pub(crate) fn left(&self) -> Option<Instant> {
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_listed(&self, listed: bool, now: Instant) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = if listed { None } else { left.or(Some(now)) };
+        !self.rotates.load(Ordering::Relaxed) && !self.rotates.swap(true, Ordering::Relaxed)
     }
 
     /// Asks its breaker to send a request.

@@ -13,14 +13,15 @@
 //! It does not thin it out at once either: for [`RESERVE`], who left it takes what nobody on it can. A registry that is
 //! losing its entries one by one names the last of them as if it were alone.
 //!
-//! Whose turn it is: [`pick`].
+//! An instance's task: [`keep`]. Whose turn it is: [`pick`].
 
+mod keep;
 mod pick;
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -28,30 +29,29 @@ use std::{
 
 use arc_swap::ArcSwap;
 use async_std::task;
-use futures_lite::future::or;
 use monitor::{ClientMetrics, Instances};
 use proto::tls::Tls;
 
 use crate::{
-    backoff::Backoff,
+    backoff::rest,
     balance::Cursor,
     breaker::Verdict,
     config::Balance,
-    conn,
-    directory::{Sink, View},
-    driver::Driver,
+    directory::{Endpoint, Sink, View},
     explain::Candidate,
     instance::{Grant, Instance},
 };
 
+use self::keep::Dials;
 pub(crate) use self::pick::Picked;
-
-/// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
-const DIALS: usize = 128;
 
 /// How long an instance that left the list, but not its connection, is held in reserve, and at most twice that: a service
 /// whose entry was lost is back on the list within 3 s; one that stops ends the connection itself.
 const RESERVE: Duration = Duration::from_secs(5);
+
+/// With more instances than these, collecting who is connected takes about as long as a call, or longer, and is not done
+/// on a thread that has calls.
+const MANY: usize = 1000;
 
 /// What a pool is made with.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(crate) struct Pool {
     revision: AtomicI64,
     /// When the registry last confirmed the list; never, for one from its file.
     confirmed: Mutex<Option<Instant>>,
-    dials: async_lock::Semaphore,
+    dials: Dials,
     /// Wakes the task that rebuilds `ready`; holding one message is enough.
     changed: async_channel::Sender<()>,
 }
@@ -93,9 +93,25 @@ struct InUse {
     reserve: Vec<Arc<Instance>>,
 }
 
+/// An instance as the list has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) instance: Arc<Instance>,
+    /// As it is registered, or was when it left.
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// When the registry dropped it; from then on, no new dial.
+    left: Option<Instant>,
+}
+
+impl Entry {
+    pub(crate) fn is_listed(&self) -> bool {
+        self.left.is_none()
+    }
+}
+
 #[derive(Debug)]
 struct Member {
-    instance: Arc<Instance>,
+    entry: Entry,
     /// Dropping it stops the instance's task.
     _stop: async_channel::Sender<()>,
 }
@@ -114,7 +130,7 @@ impl Pool {
             settled: AtomicBool::new(false),
             revision: AtomicI64::new(0),
             confirmed: Mutex::default(),
-            dials: async_lock::Semaphore::new(DIALS),
+            dials: Dials::default(),
             changed,
         });
         let weak = Arc::downgrade(&pool);
@@ -125,7 +141,14 @@ impl Pool {
                 let due = if reserve { due.await.unwrap_or(Ok(())) } else { changes.recv().await };
                 // The last sender is dropped with the pool.
                 let (Ok(()), Some(pool)) = (due, weak.upgrade()) else { break };
-                reserve = pool.rebuild();
+                let many = pool.members().len() > MANY;
+                let rebuild = move || {
+                    let began = Instant::now();
+                    (pool.rebuild(), began.elapsed())
+                };
+                let spent;
+                (reserve, spent) = if many { task::spawn_blocking(rebuild).await } else { rebuild() };
+                task::sleep(rest(spent)).await;
             }
         });
         pool
@@ -168,15 +191,15 @@ impl Pool {
     }
 
     /// Every instance, in order of address.
-    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
-        self.members().values().map(|member| Arc::clone(&member.instance)).collect()
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.members().values().map(|member| member.entry.clone()).collect()
     }
 
     /// At most so many instances as they stand, in order of address, and how many more there are.
     pub(crate) fn candidates(&self, most: usize) -> (Vec<Candidate>, usize) {
         let in_use = self.in_use.load();
         let members = self.members();
-        let shown = members.values().take(most).map(|Member { instance, .. }| Candidate {
+        let shown = members.values().take(most).map(|Member { entry: Entry { instance, .. }, .. }| Candidate {
             addr: instance.addr.clone(),
             ready: in_use.ready.iter().any(|other| Arc::ptr_eq(other, instance)),
             breaker: instance.breaker(),
@@ -199,15 +222,19 @@ impl Pool {
     fn rebuild(&self) -> bool {
         let now = Instant::now();
         let mut members = self.members();
-        let nobody_listed = !members.values().any(|member| member.instance.is_listed() && member.instance.is_ready());
-        members.retain(|_, Member { instance, .. }| {
-            instance.left().is_none_or(|left| {
-                instance.is_ready() && (nobody_listed || now.saturating_duration_since(left) < RESERVE)
-            })
+        let is_in_use = |member: &Member| member.entry.is_listed() && member.entry.instance.is_ready();
+        let nobody_listed = !members.values().any(is_in_use);
+        let (mut ready, mut reserve) = (Vec::with_capacity(members.len()), Vec::new());
+        members.retain(|_, Member { entry: Entry { instance, left, .. }, .. }| {
+            let is_ready = instance.is_ready();
+            let is_new = |left| nobody_listed || now.saturating_duration_since(left) < RESERVE;
+            let kept = left.is_none_or(|left| is_ready && is_new(left));
+            if kept && is_ready {
+                let place = if nobody_listed || left.is_none() { &mut ready } else { &mut reserve };
+                place.push(Arc::clone(instance));
+            }
+            kept
         });
-        let connected = members.values().map(|member| &member.instance).filter(|instance| instance.is_ready());
-        let (ready, reserve): (Vec<_>, Vec<_>) =
-            connected.map(Arc::clone).partition(|instance| nobody_listed || instance.is_listed());
         // Who comes into rotation is next: with many instances its turn could be long in coming.
         let mut entered = None;
         for (place, instance) in ready.iter().enumerate() {
@@ -215,7 +242,7 @@ impl Pool {
                 entered.get_or_insert(place);
             }
         }
-        let settled = !ready.is_empty() || members.values().all(|member| member.instance.was_dialled());
+        let settled = !ready.is_empty() || members.values().all(|member| member.entry.instance.was_dialled());
         drop(members);
         let has_reserve = !reserve.is_empty();
         self.in_use.store(Arc::new(InUse { ready, reserve }));
@@ -254,11 +281,11 @@ impl Pool {
         let _ = self.changed.try_send(());
     }
 
-    fn add(self: &Arc<Self>, endpoint: crate::directory::Endpoint) -> Member {
-        let instance = Arc::new(Instance::new(endpoint, Instant::now()));
+    fn add(self: &Arc<Self>, endpoint: Arc<Endpoint>) -> Member {
+        let instance = Arc::new(Instance::new(&endpoint.addr, Instant::now()));
         let (stop, stopped) = async_channel::bounded(1);
-        task::spawn(keep_connected(Arc::downgrade(self), Arc::clone(&instance), stopped));
-        Member { instance, _stop: stop }
+        task::spawn(keep::connected(Arc::downgrade(self), Arc::clone(&instance), stopped));
+        Member { entry: Entry { instance, endpoint, left: None }, _stop: stop }
     }
 }
 
@@ -266,18 +293,25 @@ impl Sink for Arc<Pool> {
     fn apply(&self, view: View) {
         let now = Instant::now();
         let mut members = self.members();
-        for (addr, member) in members.iter() {
-            let place = view.endpoints.binary_search_by(|endpoint| endpoint.addr.as_str().cmp(addr)).ok();
-            let endpoint = place.and_then(|place| view.endpoints.get(place));
-            member.instance.set_listed(endpoint.is_some(), now);
+        // Both are in order of address: one walk along them.
+        let mut listed = view.endpoints.iter().peekable();
+        let mut new = Vec::new();
+        for Member { entry, .. } in members.values_mut() {
+            if entry.is_listed() && listed.next_if(|endpoint| Arc::ptr_eq(endpoint, &entry.endpoint)).is_some() {
+                continue;
+            }
+            let addr = &entry.endpoint.addr;
+            while let Some(endpoint) = listed.next_if(|endpoint| endpoint.addr < *addr) {
+                new.push(endpoint);
+            }
+            let endpoint = listed.next_if(|endpoint| endpoint.addr == *addr);
+            entry.left = if endpoint.is_some() { None } else { entry.left.or(Some(now)) };
             if let Some(endpoint) = endpoint {
-                member.instance.update(endpoint);
+                entry.endpoint = Arc::clone(endpoint);
             }
         }
-        for endpoint in view.endpoints.iter() {
-            if !members.contains_key(&endpoint.addr) {
-                members.insert(endpoint.addr.clone(), self.add(endpoint.clone()));
-            }
+        for endpoint in new.into_iter().chain(listed) {
+            members.insert(endpoint.addr.clone(), self.add(Arc::clone(endpoint)));
         }
         drop(members);
         self.revision.store(view.revision, Ordering::Relaxed);
@@ -285,79 +319,10 @@ impl Sink for Arc<Pool> {
             Sink::confirmed(self);
         }
         self.known.store(true, Ordering::Release);
-        if self.rebuild() {
-            self.touch();
-        }
+        self.touch();
     }
 
     fn confirmed(&self) {
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-}
-
-/// Dials `instance` until it is stopped or the pool is gone; drives each connection to its end.
-async fn keep_connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: async_channel::Receiver<()>) {
-    // Nothing is ever sent: the channel closes when the pool forgets the instance.
-    let stop = async || while stopped.recv().await.is_ok() {};
-    let mut failures = 0;
-    loop {
-        let dialled = or(async { dial(&pool, &instance).await }, async {
-            stop().await;
-            None
-        });
-        match dialled.await {
-            None => return,
-            Some(Ok((link, mut driver))) => {
-                log::debug!("connected to {}", instance.addr);
-                failures = 0;
-                instance.connected(Arc::new(link));
-                touch(&pool);
-                let ended = async {
-                    driver.run().await;
-                    true
-                };
-                let ended = or(ended, async {
-                    stop().await;
-                    false
-                })
-                .await;
-                instance.disconnected();
-                touch(&pool);
-                // Calls under way hold the connection; it closes with the last of them.
-                let rest = driver.finish();
-                if !ended {
-                    return rest.await;
-                }
-                task::spawn(rest);
-            }
-            Some(Err(error)) => {
-                if failures == 0 {
-                    log::warn!("cannot connect to {}: {error}", instance.addr);
-                }
-                let wait = Backoff::DIAL.spread(failures, fastrand::f64());
-                failures += 1;
-                if instance.dialled() {
-                    touch(&pool);
-                }
-                if async_std::future::timeout(wait, stop()).await.is_ok() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// One dial; `None` when the pool is gone.
-async fn dial(pool: &Weak<Pool>, instance: &Instance) -> Option<Result<(conn::Link, Driver), conn::DialError>> {
-    let pool = pool.upgrade()?;
-    let _place = pool.dials.acquire().await;
-    let dialled = conn::dial(&instance.addr, pool.options.service, pool.options.tls.as_ref()).await;
-    pool.options.metrics.dial(dialled.as_ref().map_or_else(conn::DialError::outcome, |_| "ok"));
-    Some(dialled)
-}
-
-fn touch(pool: &Weak<Pool>) {
-    if let Some(pool) = pool.upgrade() {
-        pool.touch();
     }
 }

@@ -6,7 +6,10 @@ use std::time::Instant;
 use monitor::Figures;
 use serde::Serialize;
 
-use crate::{directory::etcd::Watcher, instance::Instance, pool::Pool};
+use crate::{
+    directory::etcd::Watcher,
+    pool::{Entry, Pool},
+};
 
 /// The share of calls from which on something is told of them.
 const TOLD: f64 = 0.01;
@@ -164,10 +167,10 @@ impl Snapshot {
         // Not who is connected: for a moment after that, calls are not given to it yet.
         let ready = pool.ready();
         let ready: std::collections::HashSet<&str> = ready.iter().map(|instance| &*instance.addr).collect();
-        let all = pool.instances();
+        let all = pool.entries();
         let nobody = ready.is_empty();
         let mut instances: Vec<_> =
-            all.iter().map(|one| InstanceSnapshot::of(one, ready.contains(&*one.addr), now)).collect();
+            all.iter().map(|one| InstanceSnapshot::of(one, ready.contains(&*one.instance.addr), now)).collect();
         let more = instances.len().saturating_sub(most);
         if more > 0 {
             instances.sort_by_key(|one| std::cmp::Reverse(one.state));
@@ -188,10 +191,10 @@ impl Snapshot {
 }
 
 impl InstanceSnapshot {
-    fn of(instance: &Instance, ready: bool, now: Instant) -> Self {
-        let (endpoint, calls) = (instance.endpoint(), instance.figures(now));
-        let ejection = instance.ejection(now);
-        let (breaker, listed) = (instance.breaker(), instance.is_listed());
+    fn of(entry: &Entry, ready: bool, now: Instant) -> Self {
+        let Entry { instance, endpoint, .. } = entry;
+        let (calls, ejection) = (instance.figures(now), instance.ejection(now));
+        let (breaker, listed) = (instance.breaker(), entry.is_listed());
         Self {
             addr: endpoint.addr.clone(),
             weight: endpoint.weight,

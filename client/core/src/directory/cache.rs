@@ -25,6 +25,9 @@ pub struct Cache {
     shared: Arc<Shared>,
 }
 
+/// As a [`View`] has it.
+type List = Arc<[Arc<Endpoint>]>;
+
 struct Shared {
     path: PathBuf,
     state: Mutex<State>,
@@ -33,7 +36,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Never holds an empty list.
-    lists: BTreeMap<String, Arc<[Endpoint]>>,
+    lists: BTreeMap<String, List>,
     /// The file is behind `lists`.
     dirty: bool,
     /// Somebody is writing, and will look at `dirty` again when done.
@@ -117,7 +120,7 @@ impl Shared {
     }
 
     /// Takes a list in and sees to it that somebody writes.
-    fn store(self: &Arc<Self>, service: &str, endpoints: &Arc<[Endpoint]>) {
+    fn store(self: &Arc<Self>, service: &str, endpoints: &List) {
         let mut state = self.state();
         if endpoints.is_empty() || state.lists.get(service) == Some(endpoints) {
             return;
@@ -152,7 +155,7 @@ impl Shared {
     }
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, Arc<[Endpoint]>>> {
+fn read(path: &Path) -> io::Result<BTreeMap<String, List>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     let file: File =
@@ -166,8 +169,8 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Arc<[Endpoint]>>> {
 }
 
 /// Writes a file beside and renames it, so that no reader and no crash ever meets half a list.
-fn write(path: &Path, lists: &BTreeMap<String, Arc<[Endpoint]>>) -> io::Result<()> {
-    let records = |list: &Arc<[Endpoint]>| list.iter().map(Record::from).collect();
+fn write(path: &Path, lists: &BTreeMap<String, List>) -> io::Result<()> {
+    let records = |list: &List| list.iter().map(|endpoint| Record::from(&**endpoint)).collect();
     let services = lists.iter().map(|(service, list)| (service.clone(), records(list))).collect();
     let bytes = serde_json::to_vec_pretty(&File { services })?;
     let temporary = beside(path, &format!(".{}.tmp", std::process::id()));

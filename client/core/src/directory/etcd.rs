@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_std::{future::timeout, task};
-use futures_lite::future::{or, poll_once};
+use futures_lite::future::or;
 
 use super::{
     ServiceName, Sink,
@@ -21,6 +21,7 @@ use super::{
     retry::Retry,
     watch::{Message, Next, Note, Watch},
 };
+use crate::backoff::rest;
 
 /// The whole list is read again about this often (shortened at random by up to a quarter, so that many readers spread
 /// out); whatever a stream should have missed lasts no longer.
@@ -103,6 +104,7 @@ pub fn watch(
         metrics,
         status: Arc::clone(&status),
         state: Watch::default(),
+        rested: Instant::now(),
     };
     task::spawn(or(driver.run(), async move {
         let _ = stopped.recv().await;
@@ -130,6 +132,8 @@ struct Driver {
     metrics: monitor::DiscoveryMetrics,
     status: Arc<Status>,
     state: Watch,
+    /// From when on the sink may be given another list.
+    rested: Instant,
 }
 
 impl Driver {
@@ -181,7 +185,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes a message and whatever else has come in meanwhile, and tells the sink.
+    /// Takes a message and whatever else comes in until the sink can be told, and tells it.
     async fn take(&mut self, first: Message, events: &mut Events) -> Result<(), Fault> {
         let mut next = self.state.message(first);
         let mut broken = None;
@@ -189,13 +193,13 @@ impl Driver {
             if next != Next::Read {
                 break;
             }
-            match poll_once(events.next()).await {
-                Some(Ok(message)) => next = self.state.message(message),
-                Some(Err(fault)) => {
+            match timeout(self.rested.saturating_duration_since(Instant::now()), events.next()).await {
+                Ok(Ok(message)) => next = self.state.message(message),
+                Ok(Err(fault)) => {
                     broken = Some(fault);
                     break;
                 }
-                None => break,
+                Err(_) => break,
             }
         }
         self.emit();
@@ -216,12 +220,14 @@ impl Driver {
                 Note::Replaced(restart) => self.metrics.restarted(restart.word()),
             }
         }
+        let began = Instant::now();
         let view = self.state.take_view();
         self.metrics.synced(self.state.revision(), self.state.len());
         match view {
             Some(view) => self.sink.apply(view),
             None => self.sink.confirmed(),
         }
+        self.rested = Instant::now() + rest(began.elapsed());
     }
 
     /// The stream is alive.

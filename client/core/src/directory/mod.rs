@@ -25,17 +25,24 @@ pub use key::{Endpoint, ServiceName};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// In ascending order of the address, each address once.
-    pub endpoints: Arc<[Endpoint]>,
+    pub endpoints: Arc<[Arc<Endpoint>]>,
     /// The registry's revision it stands at; 0 for a list that no registry gave.
     pub revision: i64,
 }
 
 impl View {
     /// A view of these endpoints: sorted by address; of several with one address the last stays.
-    pub(crate) fn of(endpoints: impl IntoIterator<Item = Endpoint>, revision: i64) -> Self {
-        let by_addr: std::collections::BTreeMap<String, Endpoint> =
-            endpoints.into_iter().map(|endpoint| (endpoint.addr.clone(), endpoint)).collect();
-        Self { endpoints: by_addr.into_values().collect(), revision }
+    pub(crate) fn of(endpoints: impl IntoIterator<Item: Into<Arc<Endpoint>>>, revision: i64) -> Self {
+        let mut endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Into::into).collect();
+        endpoints.sort_by(|one, other| one.addr.cmp(&other.addr));
+        endpoints.dedup_by(|later, kept| {
+            let same = later.addr == kept.addr;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Self { endpoints: endpoints.into(), revision }
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
 };
 
 use super::{Endpoint, View};
@@ -136,7 +137,7 @@ pub enum Note {
 struct Known {
     mod_revision: i64,
     /// `None` when its value could not be read.
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Arc<Endpoint>>,
     /// Of the value; tells whether a bad one was reported already.
     fingerprint: u64,
 }
@@ -206,10 +207,11 @@ impl Watch {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
-        // In the order they were written, so that of several keys with one address the youngest counts.
-        let mut known: Vec<_> = self.known.values().filter(|known| known.endpoint.is_some()).collect();
-        known.sort_by_key(|known| known.mod_revision);
-        let view = View::of(known.into_iter().filter_map(|known| known.endpoint.clone()), self.revision);
+        let mut known: Vec<_> =
+            self.known.values().filter_map(|known| Some((known.endpoint.as_ref()?, known.mod_revision))).collect();
+        // Of several keys with one address the youngest counts. As a rule they are in this order, as the keys are.
+        known.sort_by(|(one, age), (other, age_of_other)| (&one.addr, age).cmp(&(&other.addr, age_of_other)));
+        let view = View::of(known.into_iter().map(|(endpoint, _)| Arc::clone(endpoint)), self.revision);
         if self.view.as_ref().is_some_and(|last| last.endpoints == view.endpoints) {
             return None;
         }
@@ -282,7 +284,7 @@ impl Watch {
         value.hash(&mut hasher);
         let fingerprint = hasher.finish();
         let endpoint = match Endpoint::parse(&value) {
-            Ok(endpoint) => Some(Endpoint { lease: Some(lease).filter(|lease| *lease != 0), ..endpoint }),
+            Ok(endpoint) => Some(Arc::new(Endpoint { lease: Some(lease).filter(|lease| *lease != 0), ..endpoint })),
             Err(error) => {
                 if seen != Some(fingerprint) {
                     let key = String::from_utf8_lossy(&key).chars().take(300).collect();

@@ -7,7 +7,6 @@ use crate::{
     breaker::Verdict,
     config::Balance,
     conn,
-    directory::Endpoint,
     driver::Driver,
     instance::Instance,
     pool::{Options, Picked, Pool},
@@ -32,7 +31,7 @@ impl Rotation {
         let pool = Pool::start(Options { service: "feed.Feed", balance, tls: None, metrics });
         let link = Arc::new(link);
         let connected = (0..instances).map(|number| {
-            let instance = Instance::new(Endpoint::new(format!("127.0.0.1:{number}")), Instant::now());
+            let instance = Instance::new(&format!("127.0.0.1:{number}"), Instant::now());
             instance.connected(Arc::clone(&link));
             Arc::new(instance)
         });
