@@ -26,8 +26,10 @@ fmt:
 unused:
 	.ci/unused-dependencies
 
+# The faults are no part of --all-targets, for they are tests that run only by name.
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package cmd --test prove --locked -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -242,8 +242,10 @@ fn fatal() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What a flood is made of, how often it comes, and whether its sender must be cut off.
-fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>, usize, bool)> {
+/// What it is, what comes first, what comes then, how often, and whether its sender must be cut off.
+type Flood = (&'static str, Vec<u8>, Vec<u8>, usize, bool);
+
+fn floods() -> Vec<Flood> {
     let head = call(READS[0].1);
     let resets = (0..100_000_u32).flat_map(|number| {
         let id = number * 2 + 1;
