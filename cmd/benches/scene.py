@@ -108,9 +108,9 @@ class Scene:
         self.programs.append(Program(self.folder, command, port, **options))
         return self.programs[-1].ready()
 
-    def ours(self, name, *flags, **options):
-        """One of our commands, ready."""
-        port, debug = free_port(), free_port()
+    def ours(self, name, *flags, port=None, **options):
+        """One of our commands, ready; on a free port, if not said otherwise."""
+        port, debug = port or free_port(), free_port()
         addr = "-http.addr" if name == "apigateway" else "-addr"
         command = [OURS / name, f"{addr}=127.0.0.1:{port}", f"-debug.addr=127.0.0.1:{debug}"]
         command += [f"-etcd.addr={self.registry}", *flags]

@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     flags::{self, GatewayFlags},
     http,
-    lifecycle::{self, Process, listen, stopped},
+    lifecycle::{self, Process, listen, listen_as, stopped},
     live::{self, Live},
     service::end,
     takeover::{self, Kept},
@@ -39,7 +39,10 @@ async fn serve(flags: &GatewayFlags) -> Result<(), Exit> {
     let inherited = takeover::inherited().map_err(lifecycle::failed("cannot take over"))?;
     let (listeners, old) = match inherited {
         Some((listeners, old)) => (listeners, Some(old)),
-        None => ([listen("-http.addr", &flags.http_addr)?, listen("-debug.addr", &flags.debug_addr)?], None),
+        None => {
+            let public = listen_as("-http.addr", &flags.http_addr, flags.http_reuseport.0)?;
+            ([public, listen("-debug.addr", &flags.debug_addr)?], None)
+        }
     };
     let kept = Kept::copy(&listeners).map_err(lifecycle::failed("cannot listen"))?;
     let [listener, debug_listener] = listeners;

@@ -47,6 +47,8 @@ use proto::socket::Socket;
 use connection::Shared;
 use watch::Registry;
 
+use crate::lifecycle::BACKLOG;
+
 /// Serves `app` on `listener` within `limits`, until `shutdown` is done; then stops accepting, lets requests in flight
 /// finish, closes idle connections after [`Limits::drain_idle`], and drops what is left after [`Limits::drain`].
 ///
@@ -123,7 +125,7 @@ where
             }
         });
         match accepted.await {
-            None => return,
+            None => return take_queued(&listener, shared).await,
             Some(Ok((stream, peer))) => {
                 failures.over();
                 admit(stream, peer, shared).await;
@@ -141,6 +143,17 @@ where
                 }
             }
         }
+    }
+}
+
+/// Who waits in the kernel's queue believes to be connected, and would be reset with the end of the listener.
+async fn take_queued<S>(listener: &Async<std::net::TcpListener>, shared: &Arc<Shared<S>>)
+where
+    S: Clone + Send + Sync + 'static,
+{
+    for _ in 0..BACKLOG {
+        let Some(Ok((stream, peer))) = future::poll_once(Socket::accept(listener)).await else { return };
+        admit(stream, peer, shared).await;
     }
 }
 

@@ -187,15 +187,20 @@ pub async fn stopped_within(stop: &async_channel::Receiver<()>, limit: Duration)
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` bounds it, too. Of those beyond, the
 /// first packet is dropped and sent again after a second; std's 128 are soon full when many come at once.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Listens on `addr`, which `flag` names.
 ///
 /// # Errors
 /// [`Exit::Usage`] for an address that is not this machine's, [`Exit::Failed`] for a port that is taken or forbidden.
 pub fn listen(flag: &str, addr: &Addr) -> Result<std::net::TcpListener, Exit> {
+    listen_as(flag, addr, false)
+}
+
+/// The same; `shared`, others of this user may listen there, too.
+pub(crate) fn listen_as(flag: &str, addr: &Addr, shared: bool) -> Result<std::net::TcpListener, Exit> {
     // Listening again is how a listener's backlog is changed.
-    let bound = addr.bind().and_then(|listener| Ok(rustix::net::listen(&listener, BACKLOG).map(|()| listener)?));
+    let bound = addr.bind(shared).and_then(|listener| Ok(rustix::net::listen(&listener, BACKLOG).map(|()| listener)?));
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Exit::Failed(format!("{flag} {addr}: the port is in use")),
         io::ErrorKind::PermissionDenied => Exit::Failed(format!("{flag} {addr}: not allowed to use this port")),

@@ -15,6 +15,9 @@ pub struct GatewayFlags {
     /// Where HTTP is served
     #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
     pub http_addr: Addr,
+    /// Whether further gateways may serve the same address, and the kernel spreads connections over them: on or off
+    #[structopt(long = "http.reuseport", value_name = "on|off", default_value = "off")]
+    pub http_reuseport: Switch,
     /// Where the live page (/), /instances, /targets, /metrics, /healthz, /readyz and /debug/pprof/ are served
     #[structopt(long = "debug.addr", value_name = "host:port", default_value = ":6060")]
     pub debug_addr: Addr,

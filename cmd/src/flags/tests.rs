@@ -59,6 +59,7 @@ const CLIENT: &[(&str, &str)] = &[
 ];
 const GATEWAY: &[(&str, &str)] = &[
     ("http.addr", "127.0.0.1:9000"),
+    ("http.reuseport", "on"),
     ("http.body.max", "64KiB"),
     ("http.inflight.max", "7"),
     ("http.conns.max", "8"),

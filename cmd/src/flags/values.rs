@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _},
     ops::RangeInclusive,
     str::FromStr,
     time::Duration,
@@ -177,22 +177,43 @@ impl Addr {
         self.host.as_deref().filter(|host| !matches!(*host, "0.0.0.0" | "[::]"))
     }
 
-    /// Listens there: without a host on IPv6 and IPv4, or on IPv4 where there is no IPv6.
+    /// Takes it: without a host on IPv6 and IPv4, or on IPv4 where there is no IPv6. `shared`, with whoever of this user
+    /// shares it, too: the kernel then spreads connections over all of them (`SO_REUSEPORT`, socket(7)).
     ///
     /// # Errors
     /// The system's: the port is taken, the host is not this machine's, or unknown.
-    pub fn bind(&self) -> io::Result<TcpListener> {
+    pub fn bind(&self, shared: bool) -> io::Result<TcpListener> {
         let Some(host) = &self.host else {
-            return TcpListener::bind((Ipv6Addr::UNSPECIFIED, self.port)).or_else(|error| {
+            return bind((Ipv6Addr::UNSPECIFIED, self.port).into(), shared).or_else(|error| {
                 if error.kind() == io::ErrorKind::AddrInUse {
                     return Err(error);
                 }
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port))
+                bind((Ipv4Addr::UNSPECIFIED, self.port).into(), shared)
             });
         };
-        let addrs: Vec<_> = (host.trim_matches(['[', ']']), self.port).to_socket_addrs()?.collect();
-        TcpListener::bind(addrs.as_slice())
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for addr in (host.trim_matches(['[', ']']), self.port).to_socket_addrs()? {
+            match bind(addr, shared) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
     }
+}
+
+/// As std does it, if not `shared`; else bound, and to be listened on.
+fn bind(addr: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+    if !shared {
+        return TcpListener::bind(addr);
+    }
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &addr)?;
+    Ok(socket.into())
 }
 
 /// Where others reach this process: `host:port`; port 0 stands for the one that was bound.

@@ -54,6 +54,26 @@ fn client_fallback_off_tells_the_error() {
 }
 
 #[test]
+fn http_reuseport_lets_gateways_share_an_address() {
+    let system = System::start_with(1, &["-http.reuseport=on"]);
+    let (port, etcd) = (system.port(), system.etcd_flag());
+    let other = Process::start_on("apigateway", port, &[&etcd, "-http.reuseport=on"]).ready();
+    connected(&other, "feed", 1);
+    let all_good = || (0..100).all(|_| get(port, FEEDS).is_ok_and(|answer| answer.status == 200));
+    assert!(all_good());
+    let asked = r#"http_request_duration_seconds_count{code="200",method="GET",route="/api/feed/get_feeds"} "#;
+    let counts = [&system.gateway, &other].map(|gateway| gateway.metric(asked).unwrap_or(0.0));
+    // By the hash of addresses and ports: all of 100 at one of two is no chance.
+    assert!(counts[0] > 0.0 && counts[1] > 0.0 && counts[0] + counts[1] == 100.0, "{counts:?}");
+    assert!(other.stop().success());
+    assert!(all_good(), "the one that is left answers all");
+    let alone = Process::start_on("apigateway", port, &[&etcd]);
+    let log =
+        wait_for("one that does not share ends", || Some(alone.log()).filter(|log| log.contains("the port is in use")));
+    assert!(log.contains("-http.addr"), "{log}");
+}
+
+#[test]
 fn http_body_max_is_kept() {
     let system = System::start_with(1, &["-http.body.max=64"]);
     let body = r#"{"id": 1, "user_id": 1, "content": ""}"#;

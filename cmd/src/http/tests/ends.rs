@@ -1,6 +1,7 @@
 //! How connections end: their time limits, the cap, and shutdown.
 
 use std::{
+    net::TcpListener,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -109,6 +110,20 @@ fn shutdown_closes_idle_connections_and_lets_requests_finish() {
     busy.assert_closed();
     assert_eq!(rig.drained(), Drained::Clean);
     assert!(rig.counted("http_connections 0"));
+}
+
+#[test]
+fn who_is_in_the_listeners_queue_at_shutdown_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut clients: Vec<_> = (0..50).map(|_| Client::connect(listener.local_addr().unwrap())).collect();
+    for client in &mut clients {
+        client.send(HELLO);
+    }
+    let mut rig = Rig::serving(listener, limits(), true);
+    for client in &mut clients {
+        assert_eq!(client.reply().status, 200);
+    }
+    assert_eq!(rig.drained(), Drained::Clean);
 }
 
 #[test]

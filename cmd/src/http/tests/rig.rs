@@ -108,13 +108,20 @@ pub(super) fn limits() -> Limits {
 
 impl Rig {
     pub(super) fn start(limits: Limits) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serving(TcpListener::bind("127.0.0.1:0").unwrap(), limits, false)
+    }
+
+    /// The same, on that listener; `ending`, its shutdown has begun.
+    pub(super) fn serving(listener: TcpListener, limits: Limits, ending: bool) -> Self {
         let addr = listener.local_addr().unwrap();
         let (open, gate) = async_channel::unbounded();
         let stage = Stage { open, gate, held: Arc::default() };
         let monitor = monitor::Monitor::new("test", "0");
         let metrics = monitor.http(&["/hello"]);
         let (stop, stopped) = async_channel::bounded(1);
+        if ending {
+            stop.close();
+        }
         let app = app(stage.clone());
         let server = async_std::task::spawn(async move {
             serve(listener, app, limits, Some(metrics), async move {
