@@ -313,12 +313,17 @@ impl Sink for Arc<Pool> {
         for endpoint in new.into_iter().chain(listed) {
             members.insert(endpoint.addr.clone(), self.add(Arc::clone(endpoint)));
         }
+        let many = members.len() > MANY;
         drop(members);
         self.revision.store(view.revision, Ordering::Relaxed);
         if view.revision > 0 {
             Sink::confirmed(self);
         }
         self.known.store(true, Ordering::Release);
+        // Who left is asked no more from now on; of many, soon.
+        if !many {
+            self.rebuild();
+        }
         self.touch();
     }
 
