@@ -47,6 +47,8 @@ struct Shared {
     plan: Plan,
     /// Closes when the run is to end before its time.
     stop: Receiver<()>,
+    /// The first request that was not due yet when the run was stopped.
+    cut: AtomicU64,
     started: Instant,
     end: Instant,
     /// Requests given out so far.
@@ -66,6 +68,7 @@ impl Shared {
             stop,
             started,
             end: started + plan.shape.duration,
+            cut: AtomicU64::new(u64::MAX),
             given: AtomicU64::new(0),
             id: AtomicI64::new(i64::try_from(seconds).unwrap_or_default() * 1_000_000_000),
             report: Mutex::new(Report::new(plan.shape)),
@@ -98,7 +101,7 @@ pub(super) async fn run(plan: &Plan, progress: bool, stop: &Receiver<()>) -> Rep
     }
     let elapsed = shared.started.elapsed();
     let planned = plan.shape.planned(plan.shape.duration.min(if stop.is_closed() { elapsed } else { Duration::MAX }));
-    shared.report().clone().finish(elapsed, planned)
+    shared.report().clone().finish(elapsed, planned.min(shared.cut.load(Ordering::Relaxed)))
 }
 
 /// One connection's share of the requests.
@@ -114,9 +117,9 @@ async fn work(shared: Arc<Shared>) {
             return;
         }
         if due > now {
-            // Nothing is ever sent: the channel closes, and ends the wait.
-            let _ = timeout(due - now, shared.stop.recv()).await;
-            if shared.stop.is_closed() {
+            // Nothing is ever sent: the channel closes, and ends the wait. What was due by then is sent all the same.
+            if timeout(due - now, shared.stop.recv()).await.is_ok() {
+                shared.cut.fetch_min(number, Ordering::Relaxed);
                 return;
             }
         }
