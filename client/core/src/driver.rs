@@ -25,7 +25,7 @@ use h2::{
 use crate::wire::Wire;
 
 /// How often a connection is looked at, unless said otherwise.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// Silent ticks after which a ping goes out, so that a half-open peer is found within seconds.
 const PING_AFTER: u32 = 1;
 /// Silent ticks after which a connection is dead: its ping has been out for two of them.

@@ -321,10 +321,9 @@ impl Sink for Arc<Pool> {
         }
         self.known.store(true, Ordering::Release);
         // Who left is asked no more from now on; of many, soon.
-        if !many {
-            self.rebuild();
+        if many || self.rebuild() {
+            self.touch();
         }
-        self.touch();
     }
 
     fn confirmed(&self) {

@@ -10,7 +10,12 @@ use async_std::task;
 use futures_lite::future::or;
 
 use super::Pool;
-use crate::{backoff::Backoff, conn, driver::Driver, instance::Instance};
+use crate::{
+    backoff::Backoff,
+    conn,
+    driver::{Driver, TICK},
+    instance::Instance,
+};
 
 /// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
 const DIALS: usize = 128;
@@ -19,9 +24,7 @@ const AT_ONCE: u32 = 32;
 /// See [`AT_ONCE`].
 const GAP: Duration = Duration::from_millis(1);
 
-/// A connection is looked at each second, and with more than a thousand of them so much less often.
-const LOOK: Duration = Duration::from_secs(1);
-/// Of the same.
+/// With more than a thousand connections, each is looked at so much less often than every [`TICK`].
 const LOOK_EACH: Duration = Duration::from_millis(1);
 
 /// Whose turn it is to dial.
@@ -127,7 +130,7 @@ fn touch(pool: &Weak<Pool>) {
 /// How often a connection is looked at.
 fn look(pool: &Weak<Pool>) -> Duration {
     let instances = pool.upgrade().map_or(0, |pool| pool.in_use.load().ready.len());
-    LOOK.max(LOOK_EACH * u32::try_from(instances).unwrap_or(u32::MAX))
+    TICK.max(LOOK_EACH * u32::try_from(instances).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
