@@ -139,7 +139,7 @@ pub(super) fn log_sinks(length: &Length) -> Outcome {
         // than the one before, so that none always comes just behind another.
         let rates = RATE / 2 + 1..;
         let loads: Vec<_> =
-            gateways.iter().zip(rates).map(|(gateway, rate)| Load::start_at(gateway.port, rate, true)).collect();
+            gateways.iter().zip(rates).map(|(gateway, rate)| Load::start_at(gateway.port, rate, false)).collect();
         let first = Duration::from_secs(1); // connections are made
         wait(first + stretch * STRETCHES);
         let records: Vec<_> = loads.into_iter().map(|load| load.stop().0).collect();
