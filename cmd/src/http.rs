@@ -66,9 +66,20 @@ pub async fn serve<S>(
 where
     S: Clone + Send + Sync + 'static,
 {
-    let drain = limits.drain;
-    let (alive, gone) = async_channel::bounded::<()>(1);
-    let shared = Arc::new(Shared::new(app, limits, metrics, alive));
+    let (alive, gone) = async_channel::bounded(1);
+    run(listener, Arc::new(Shared::new(app, limits, metrics, alive)), gone, shutdown).await
+}
+
+async fn run<S>(
+    listener: std::net::TcpListener,
+    shared: Arc<Shared<S>>,
+    gone: async_channel::Receiver<()>,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let drain = shared.limits.drain;
     let _cut = CutOnDrop(Arc::clone(&shared.registry));
     let registry = Arc::clone(&shared.registry);
     let run = async move {

@@ -49,6 +49,14 @@ impl Socket {
         self.inner.as_ref().get_ref()
     }
 
+    /// Waits until there is something to read, or the end.
+    ///
+    /// # Errors
+    /// Those of the reactor.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_readable(context)
+    }
+
     /// Waits until `io` neither would block nor was interrupted.
     fn poll_write_with<T>(
         &self,

@@ -1,12 +1,20 @@
 //! One connection, from its acceptance to its end.
+//!
+//! ```text
+//!   wait for bytes <------------ idle for a second: no buffers
+//!        |                               ^
+//!        v                               |
+//!   hyper: request, answer, request, answer, ... ------> closed, or cut by the watch
+//! ```
+//!
+//! Hyper keeps two buffers of 8 KiB for as long as it lives, which is most of what an idle connection would cost.
 
 use std::{
     convert::Infallible,
     future::{Future as _, poll_fn},
     net::{Shutdown, SocketAddr},
-    pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Poll, ready},
 };
 
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, future};
@@ -17,7 +25,7 @@ use super::{
     Limits,
     io::Io,
     request,
-    watch::{Entered, Registry, Verdict},
+    watch::{Entered, Registry, Verdict, Watched},
 };
 
 /// What the connections of a listener share.
@@ -79,37 +87,64 @@ where
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         log::debug!("cannot set TCP_NODELAY: {error}"); // it has been reset already, as a rule
     }
-    let end = drive(stream.clone(), peer, &entered, &shared).await;
+    let (watched, peer) = (&entered.watched, Arc::from(peer.to_string()));
+    let end = loop {
+        if let Some(verdict) = until_readable(&stream, watched).await {
+            break End::Cut(verdict);
+        }
+        if let Some(end) = drive(&stream, &peer, watched, &shared).await {
+            break end;
+        }
+        watched.rest();
+    };
     if let (Some(reason), Some(metrics)) = (reason(&end), &shared.metrics) {
         metrics.connection_error(reason);
     }
     close(stream, &end, entered.watched.is_refused(), &shared.limits).await;
 }
 
-async fn drive<S>(stream: Socket, peer: SocketAddr, entered: &Entered, shared: &Arc<Shared<S>>) -> End
+/// Waits for bytes, or for the peer's end; or for the watch's verdict.
+async fn until_readable(stream: &Socket, watched: &Watched) -> Option<Verdict> {
+    poll_fn(|context| {
+        watched.register(context.waker());
+        let verdict = watched.verdict();
+        if verdict.is_none() {
+            // What is wrong with the socket, reading tells.
+            let _ = ready!(stream.poll_readable(context));
+        }
+        Poll::Ready(verdict)
+    })
+    .await
+}
+
+/// Serves requests until the connection ends; `None` when it had none for a while, and nothing is left of it but its
+/// socket.
+async fn drive<S>(stream: &Socket, peer: &Arc<str>, watched: &Arc<Watched>, shared: &Arc<Shared<S>>) -> Option<End>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let watched = &entered.watched;
-    let peer: Arc<str> = peer.to_string().into();
     let service = service_fn(|incoming| {
         watched.busy();
-        let (shared, watched, peer) = (Arc::clone(shared), Arc::clone(watched), Arc::clone(&peer));
+        let (shared, watched, peer) = (Arc::clone(shared), Arc::clone(watched), Arc::clone(peer));
         async move { Ok::<_, Infallible>(request::answer(incoming, &peer, &shared, watched).await) }
     });
-    let mut connection = pin!(shared.codec.serve_connection(Io::new(stream, Arc::clone(watched)), service));
+    let io = Io::new(stream.clone(), Arc::clone(watched));
+    let mut connection = Box::pin(shared.codec.serve_connection(io, service));
     let mut told = false;
     poll_fn(|context| {
         watched.register(context.waker());
         if let Some(verdict) = watched.verdict() {
-            return Poll::Ready(End::Cut(verdict));
+            return Poll::Ready(Some(End::Cut(verdict)));
+        }
+        if watched.is_tired() {
+            return Poll::Ready(None);
         }
         // One that is idle ends with its next answer, or by the watch.
         if watched.is_draining() && watched.is_answering() && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(context).map(End::Codec)
+        connection.as_mut().poll(context).map(|end| Some(End::Codec(end)))
     })
     .await
 }

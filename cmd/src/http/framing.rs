@@ -134,6 +134,11 @@ impl Framing {
         self.flaw().is_some_and(Flaw::in_body)
     }
 
+    /// Whether nothing has come of a request after the last whole one.
+    pub(super) fn is_between(&self) -> bool {
+        self.state == State::Line(Line::Start) && self.length == 0
+    }
+
     /// Takes bytes as they come, in any pieces; how many of them may be read: all, but for those from a body's flaw on.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;

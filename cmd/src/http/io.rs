@@ -83,7 +83,7 @@ impl Write for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.watched.flushed();
+        self.watched.flushed(self.framing.is_between());
         Poll::Ready(Ok(())) // a socket keeps nothing back
     }
 

@@ -5,12 +5,15 @@
 //!
 //! ```text
 //!            first byte          head read           body dropped        flushed
-//!   Fresh ---------------> Head -----------> Busy ----------------> Answered ------> Idle --.
-//!     | header timeout      ^ | header       | answer timeout      | (write            | idle timeout
-//!     v                     | v timeout      v                     |  timeout)         v
-//!   cut                     | cut, 408      cut                    '-- any phase      cut
-//!                           '-------------------- first byte --------------------------'
+//!   Fresh ---------------> Head -----------> Busy ----------------> Answered ------> Idle ------> Resting
+//!     | header timeout      ^ | header       | answer timeout      | (write            |  a second    |
+//!     v                     | v timeout      v                     |  timeout)         | idle timeout |
+//!   cut                     | cut, 408      cut                    '-- any phase      v              v
+//!                           |                                                        cut            cut
+//!                           '-------------------- first byte ---------------------------'--------------'
 //! ```
+//!
+//! A connection that rests has given its buffers back; see [`connection`](super::connection).
 //!
 //! Times are milliseconds of a clock that the sweep moves on, never by more than a few ticks at once: when the process
 //! was stopped for a while, its peers get the time they had left.
@@ -50,9 +53,10 @@ enum Phase {
     Busy,
     Answered,
     Idle,
+    Resting,
 }
 
-const PHASES: [Phase; 5] = [Phase::Fresh, Phase::Head, Phase::Busy, Phase::Answered, Phase::Idle];
+const PHASES: [Phase; 6] = [Phase::Fresh, Phase::Head, Phase::Busy, Phase::Answered, Phase::Idle, Phase::Resting];
 
 /// What one connection notes for the sweep, and the sweep for it.
 #[derive(Debug)]
@@ -78,8 +82,11 @@ pub(super) struct Watched {
 
 const NEVER: u64 = u64::MAX;
 
-/// Connections that are ended at once, before others' requests get a turn; more only when there are more than
-/// [`TURNS`] times so many.
+/// Milliseconds without a request after which a connection rests.
+const REST: u64 = 1000;
+
+/// Connections that are ended or put to rest at once, before others' requests get a turn; more only when there are more
+/// than [`TURNS`] times so many.
 const ENDS_AT_ONCE: usize = 16;
 
 /// How long a turn is.
@@ -119,7 +126,7 @@ impl Watched {
 
     /// Bytes came. When none were waited for but a head's, they are its first.
     pub(super) fn received(&self) {
-        if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
+        if matches!(self.phase(), Phase::Fresh | Phase::Idle | Phase::Resting) {
             self.go(Phase::Head, self.clock.header);
         }
     }
@@ -134,11 +141,30 @@ impl Watched {
         self.phase.store(Phase::Answered as u8, Ordering::Release);
     }
 
-    /// All that was written so far has gone to the socket.
-    pub(super) fn flushed(&self) {
-        if self.phase() == Phase::Answered {
-            self.go(Phase::Idle, if self.is_draining() { self.clock.drain_idle } else { self.clock.idle });
+    /// All that was written so far has gone to the socket; `between` requests, no part of the next has come.
+    pub(super) fn flushed(&self, between: bool) {
+        match self.phase() {
+            Phase::Answered if !between => self.go(Phase::Head, self.clock.header),
+            Phase::Answered if self.is_draining() => self.go(Phase::Idle, self.clock.drain_idle),
+            Phase::Answered => self.go(Phase::Idle, self.clock.idle),
+            _ => {}
         }
+    }
+
+    /// Whether no request has come for a while, and nothing of one.
+    pub(super) fn is_tired(&self) -> bool {
+        let clock = &self.clock;
+        self.phase() == Phase::Idle
+            && !self.is_draining()
+            && clock.after(clock.idle) >= self.deadline.load(Ordering::Relaxed) + REST
+            && self.requests.load(Ordering::Relaxed) == self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Its buffers are gone; requests are counted anew. Its time goes on.
+    pub(super) fn rest(&self) {
+        self.heads.store(0, Ordering::Relaxed);
+        self.requests.store(0, Ordering::Relaxed);
+        self.phase.store(Phase::Resting as u8, Ordering::Release);
     }
 
     /// From now on draining: what is idle stays so for a moment only.
@@ -232,7 +258,7 @@ impl Watched {
         let phase = PHASES.get(usize::from(self.phase.load(Ordering::Acquire)))?;
         let late = now > self.deadline.load(Ordering::Relaxed);
         match phase {
-            Phase::Fresh | Phase::Idle => late.then_some(Verdict::Idle),
+            Phase::Fresh | Phase::Idle | Phase::Resting => late.then_some(Verdict::Idle),
             Phase::Head => late.then_some(Verdict::Header),
             Phase::Busy => late.then_some(Verdict::Answer),
             Phase::Answered => None,
@@ -304,7 +330,7 @@ impl Registry {
         Some(Entered { registry: Arc::clone(self), id, watched })
     }
 
-    /// Moves the clock on and judges the overdue, for ever.
+    /// Moves the clock on, judges the overdue and wakes the tired, for ever.
     pub(super) async fn sweep<T>(&self) -> T {
         let tick = Duration::from_millis(self.clock.tick);
         let mut last = Instant::now();
@@ -314,14 +340,15 @@ impl Registry {
             last = Instant::now();
             let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).min(4 * self.clock.tick);
             let now = self.clock.now.fetch_add(passed, Ordering::Relaxed) + passed;
-            let late = |watched: &&Arc<Watched>| watched.overdue(now).is_some();
-            let overdue: Vec<_> = lock(&self.connections).open.values().filter(late).cloned().collect();
+            let is_due = |watched: &&Arc<Watched>| watched.overdue(now).is_some() || watched.is_tired();
+            let due: Vec<_> = lock(&self.connections).open.values().filter(is_due).cloned().collect();
             // Those who came together are late together; others' requests are answered between their ends. A pause, for
             // an executor that has work does not look for what came meanwhile.
-            for some in overdue.chunks(overdue.len().div_ceil(TURNS).max(ENDS_AT_ONCE)) {
+            for some in due.chunks(due.len().div_ceil(TURNS).max(ENDS_AT_ONCE)) {
                 for watched in some {
-                    if let Some(verdict) = watched.overdue(now) {
-                        watched.judge(verdict);
+                    match watched.overdue(now) {
+                        Some(verdict) => watched.judge(verdict),
+                        None => watched.wake(),
                     }
                 }
                 async_std::task::sleep(TURN).await;
@@ -334,6 +361,12 @@ impl Registry {
         let mut connections = lock(&self.connections);
         connections.draining = true;
         connections.open.values().for_each(|watched| watched.drain());
+    }
+
+    /// How many have given their buffers back.
+    #[cfg(test)]
+    pub(super) fn resting(&self) -> usize {
+        lock(&self.connections).open.values().filter(|watched| watched.phase() == Phase::Resting).count()
     }
 
     /// Every connection ends now.
@@ -398,10 +431,58 @@ mod tests {
         assert_eq!(at(&watched, 122_000), Some(Verdict::Answer));
         watched.answered();
         assert_eq!(at(&watched, 500_000), None);
-        watched.flushed();
+        watched.flushed(true);
         assert_eq!(at(&watched, 560_000), None);
         assert_eq!(at(&watched, 560_101), Some(Verdict::Idle));
         watched.received();
+    }
+
+    /// A watched connection that has answered its first request at time 0.
+    fn answered(between: bool) -> Watched {
+        let watched = watched();
+        watched.received();
+        watched.framed(1, None);
+        watched.busy();
+        assert_eq!(watched.next_request(), Ok(()));
+        watched.answered();
+        watched.flushed(between);
+        watched
+    }
+
+    #[test]
+    fn who_is_idle_for_a_second_rests_within_its_time() {
+        let watched = answered(true);
+        at(&watched, 999);
+        assert!(!watched.is_tired());
+        at(&watched, 1_000);
+        assert!(watched.is_tired());
+        watched.rest();
+        assert!(!watched.is_tired());
+        assert_eq!(watched.next_request(), Err(Flaw::Unclear));
+        assert_eq!(at(&watched, 60_000), None);
+        assert_eq!(at(&watched, 60_101), Some(Verdict::Idle));
+        watched.received();
+        assert_eq!(at(&watched, 60_900), None);
+    }
+
+    #[test]
+    fn who_has_sent_a_part_of_the_next_request_has_a_heads_time_and_no_rest() {
+        let watched = answered(false);
+        assert_eq!(at(&watched, 800), None);
+        assert_eq!(at(&watched, 1_000), Some(Verdict::Header));
+        assert!(!watched.is_tired());
+    }
+
+    #[test]
+    fn who_has_a_whole_request_waiting_or_drains_does_not_rest() {
+        let waiting = answered(true);
+        waiting.framed(2, None);
+        let draining = answered(true);
+        draining.drain();
+        for watched in [waiting, draining] {
+            at(&watched, 1_000);
+            assert!(!watched.is_tired());
+        }
     }
 
     #[test]
@@ -409,7 +490,7 @@ mod tests {
         let watched = watched();
         watched.received();
         watched.busy();
-        watched.flushed();
+        watched.flushed(true);
         assert_eq!(watched.phase(), Phase::Busy);
     }
 
@@ -443,14 +524,14 @@ mod tests {
         let (idle, busy) = (registry.enter().unwrap(), registry.enter().unwrap());
         idle.watched.busy();
         idle.watched.answered();
-        idle.watched.flushed();
+        idle.watched.flushed(true);
         busy.watched.busy();
         registry.drain();
         assert_eq!(at(&idle.watched, 1_000), None);
         assert_eq!(at(&idle.watched, 1_300), Some(Verdict::Idle));
         assert_eq!(at(&busy.watched, 1_300), None);
         busy.watched.answered();
-        busy.watched.flushed();
+        busy.watched.flushed(true);
         assert_eq!(at(&busy.watched, 2_600), Some(Verdict::Idle));
     }
 

@@ -62,6 +62,34 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
+fn a_connection_that_rests_is_served_on_and_ends_as_any_other() {
+    let mut rig = Rig::start(limits());
+    let (mut first, mut second) = (rig.client(), rig.client());
+    for _ in 0..2 {
+        for client in [&mut first, &mut second] {
+            assert_eq!(client.send(HELLO).send(HELLO).reply().status, 200);
+            assert_eq!(client.reply().status, 200);
+        }
+        wait_for("both rest", || rig.registry.resting() == 2);
+    }
+    assert_eq!(first.send("GET /hel").send(&HELLO[8..]).reply().text(), "hello");
+    assert_eq!(rig.registry.resting(), 1);
+    first.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(first.reply().status, 400);
+    rig.begin_shutdown();
+    second.assert_closed();
+    assert_eq!(rig.drained(), Drained::Clean);
+}
+
+#[test]
+fn a_part_of_a_head_behind_a_request_is_cut_as_slow() {
+    let rig = Rig::start(Limits { header_timeout: Duration::from_millis(200), ..limits() });
+    let mut client = rig.client();
+    assert_eq!(client.send([HELLO, "GET /hello HT"].concat()).reply().status, 200);
+    assert!(client.rest().starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
 fn a_handler_that_hangs_is_dropped_with_its_connection() {
     let rig = Rig::start(Limits { answer_timeout: Duration::from_millis(200), ..limits() });
     let mut client = rig.client();

@@ -13,7 +13,7 @@ use std::{
 use async_std::task::JoinHandle;
 use tide::{Request, Response};
 
-use super::super::{Drained, Limits, serve};
+use super::super::{Drained, Limits, connection::Shared, run, watch::Registry};
 
 /// What the application's handlers share with the test.
 #[derive(Clone)]
@@ -97,6 +97,7 @@ pub(super) struct Rig {
     pub(super) addr: SocketAddr,
     pub(super) stage: Stage,
     pub(super) monitor: monitor::Monitor,
+    pub(super) registry: Arc<Registry>,
     stop: async_channel::Sender<()>,
     server: Option<JoinHandle<Drained>>,
 }
@@ -122,14 +123,13 @@ impl Rig {
         if ending {
             stop.close();
         }
-        let app = app(stage.clone());
-        let server = async_std::task::spawn(async move {
-            serve(listener, app, limits, Some(metrics), async move {
-                let _ = stopped.recv().await;
-            })
-            .await
-        });
-        Self { addr, stage, monitor, stop, server: Some(server) }
+        let (alive, gone) = async_channel::bounded(1);
+        let shared = Arc::new(Shared::new(app(stage.clone()), limits, Some(metrics), alive));
+        let registry = Arc::clone(&shared.registry);
+        let server = async_std::task::spawn(run(listener, shared, gone, async move {
+            let _ = stopped.recv().await;
+        }));
+        Self { addr, stage, monitor, registry, stop, server: Some(server) }
     }
 
     pub(super) fn client(&self) -> Client {
