@@ -1,6 +1,7 @@
 //! Where feeds are kept.
 
 mod memory;
+mod page;
 mod sql;
 
 pub use cmd_store::StoreError;
