@@ -39,10 +39,10 @@ impl Rotation {
         Self { pool, _driver: driver, _peer: peer }
     }
 
-    /// Picks one, if there is one.
+    /// Picks one, if there is one, for an attempt that begins at `now`.
     #[must_use]
-    pub fn pick(&self) -> Option<Turn<'_>> {
-        Some(Turn { pool: &self.pool, picked: self.pool.pick(&[], false, Instant::now())? })
+    pub fn pick(&self, now: Instant) -> Option<Turn<'_>> {
+        Some(Turn { pool: &self.pool, picked: self.pool.pick(&[], false, now)? })
     }
 }
 
