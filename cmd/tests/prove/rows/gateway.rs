@@ -122,7 +122,7 @@ fn talkative(scene: &Scene, redirect: &str) -> Process {
 const STRETCHES: u32 = 20;
 
 pub(super) fn log_sinks(length: &Length) -> Outcome {
-    let stretch = length.of(120, 20) / STRETCHES;
+    let stretch = length.of(120, 10) / STRETCHES;
     Scene::start(length, &[]).under_load(move |scene, _| {
         let folder = cmd_store::testing::Folder::new();
         let unread = folder.path().join("unread");
@@ -135,26 +135,25 @@ pub(super) fn log_sinks(length: &Length) -> Outcome {
             ("reader that is stopped", format!(">{}", unread.display())),
         ];
         let gateways = sinks.each_ref().map(|(_, redirect)| talkative(scene, redirect));
-        // All at once, so that what else happens on the machine happens to all of them; each a request a second faster
-        // than the one before, so that none always comes just behind another.
-        let rates = RATE / 2 + 1..;
-        let loads: Vec<_> =
-            gateways.iter().zip(rates).map(|(gateway, rate)| Load::start_at(gateway.port, rate, false)).collect();
         let first = Duration::from_secs(1); // connections are made
-        wait(first + stretch * STRETCHES);
-        let records: Vec<_> = loads.into_iter().map(|load| load.stop().0).collect();
-        let above = |number: usize, from, to| {
-            let p99 = |records| Window::of(records, from, to).p99.as_secs_f64();
-            (p99(&records[number]) / p99(&records[0]) - 1.0) * 100.0
-        };
         let mut seen = Seen::default();
         for number in 1..sinks.len() {
-            let (sink, _) = &sinks[number];
+            // Beside the one with /dev/null, so that what else happens on the machine happens to both; a request a second
+            // faster, so that neither always comes just behind the other.
+            let both = [(0, RATE), (number, RATE + 1)];
+            let loads = both.map(|(gateway, rate)| Load::start_at(gateways[gateway].port, rate, false));
+            wait(first + stretch * STRETCHES);
+            let [usual, records] = loads.map(|load| load.stop().0);
+            let above = |from, to| {
+                let p99 = |records: &[_]| Window::of(records, from, to).p99.as_secs_f64();
+                (p99(&records) / p99(&usual) - 1.0) * 100.0
+            };
             let mut parts: Vec<_> =
-                (0..STRETCHES).map(|n| above(number, first + stretch * n, first + stretch * (n + 1))).collect();
+                (0..STRETCHES).map(|n| above(first + stretch * n, first + stretch * (n + 1))).collect();
             parts.sort_by(f64::total_cmp);
-            let all = above(number, first, Duration::MAX);
-            let wrong = records[number].iter().filter(|one| one.class != Class::Good).count();
+            let all = above(first, Duration::MAX);
+            let (sink, _) = &sinks[number];
+            let wrong = records.iter().filter(|one| one.class != Class::Good).count();
             let dropped = gateways[number].metric("log_lines_dropped_total").unwrap_or(0.0);
             seen = seen
                 .check(&format!("{sink}: 0 failed"), wrong == 0, wrong.to_string())
@@ -166,8 +165,8 @@ pub(super) fn log_sinks(length: &Length) -> Outcome {
                     format!(
                         "{all:+.1} %, {:.1?}, over {} requests; of {STRETCHES} stretches the median is between {:+.1} and {:+.1} % \
                          with 95.9 % certainty",
-                        Window::of(&records[number], first, Duration::MAX).p99,
-                        records[number].len(),
+                        Window::of(&records, first, Duration::MAX).p99,
+                        records.len(),
                         parts[5],
                         parts[14]
                     ),
