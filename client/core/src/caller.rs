@@ -175,7 +175,7 @@ impl Caller {
     /// The debug ports of the listed instances, of those that registered it.
     #[must_use]
     pub fn debug_addrs(&self) -> Vec<String> {
-        let entries = self.inner.pool.entries();
+        let (entries, _) = self.inner.pool.entries();
         entries.iter().filter(|entry| entry.is_listed()).filter_map(|entry| entry.endpoint.debug.clone()).collect()
     }
 

@@ -1,7 +1,10 @@
 //! The instances of one service: follows the list, keeps a connection to each, and picks one per attempt.
 //!
 //! ```text
-//!   View --apply--> instances (by address; kept ones keep their connection and their breaker)
+//!   View --apply--> new ones wait for their turn
+//!                      |
+//!                      v
+//!                   instances (by address; kept ones keep their connection and their breaker)
 //!                      |  each has a task: dial, watch the connection, dial again
 //!                      v
 //!                   in use: the connected ones, a swapped Arc that picking reads without a lock
@@ -19,7 +22,7 @@ mod keep;
 mod pick;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -67,7 +70,7 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Pool {
     options: Options,
-    instances: Mutex<BTreeMap<String, Member>>,
+    members: Mutex<Members>,
     in_use: ArcSwap<InUse>,
     cursor: Cursor,
     /// Ready instances whose breaker is not closed.
@@ -82,6 +85,22 @@ pub(crate) struct Pool {
     dials: Dials,
     /// Wakes the task that rebuilds `ready`; holding one message is enough.
     changed: async_channel::Sender<()>,
+    /// Wakes the task that begins with new instances; likewise.
+    came: async_channel::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// By address.
+    begun: BTreeMap<String, Member>,
+    /// On the list, but not begun with yet.
+    new: VecDeque<Arc<Endpoint>>,
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        self.begun.len() + self.new.len()
+    }
 }
 
 /// The connected instances, as picking reads them.
@@ -120,9 +139,10 @@ impl Pool {
     /// An empty pool, with the task that keeps it up with its instances.
     pub(crate) fn start(options: Options) -> Arc<Self> {
         let (changed, changes) = async_channel::bounded(1);
+        let (came, comers) = async_channel::bounded(1);
         let pool = Arc::new(Self {
             options,
-            instances: Mutex::default(),
+            members: Mutex::default(),
             in_use: ArcSwap::default(),
             cursor: Cursor::default(),
             out: AtomicUsize::new(0),
@@ -132,7 +152,9 @@ impl Pool {
             confirmed: Mutex::default(),
             dials: Dials::default(),
             changed,
+            came,
         });
+        task::spawn(keep::begun(Arc::downgrade(&pool), comers));
         let weak = Arc::downgrade(&pool);
         task::spawn(async move {
             let mut reserve = false;
@@ -141,7 +163,7 @@ impl Pool {
                 let due = if reserve { due.await.unwrap_or(Ok(())) } else { changes.recv().await };
                 // The last sender is dropped with the pool.
                 let (Ok(()), Some(pool)) = (due, weak.upgrade()) else { break };
-                let many = pool.members().len() > MANY;
+                let many = pool.members().begun.len() > MANY;
                 let rebuild = move || {
                     let began = Instant::now();
                     (pool.rebuild(), began.elapsed())
@@ -190,22 +212,25 @@ impl Pool {
         (self.members().len(), self.in_use.load().ready.len(), self.out.load(Ordering::Relaxed))
     }
 
-    /// Every instance, in order of address.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.members().values().map(|member| member.entry.clone()).collect()
+    /// Every instance that was begun with, in order of address; and how many were not yet.
+    pub(crate) fn entries(&self) -> (Vec<Entry>, usize) {
+        let members = self.members();
+        (members.begun.values().map(|member| member.entry.clone()).collect(), members.new.len())
     }
 
     /// At most so many instances as they stand, in order of address, and how many more there are.
     pub(crate) fn candidates(&self, most: usize) -> (Vec<Candidate>, usize) {
         let in_use = self.in_use.load();
         let members = self.members();
-        let shown = members.values().take(most).map(|Member { entry: Entry { instance, .. }, .. }| Candidate {
+        let shown = members.begun.values().take(most).map(|Member { entry: Entry { instance, .. }, .. }| Candidate {
             addr: instance.addr.clone(),
             ready: in_use.ready.iter().any(|other| Arc::ptr_eq(other, instance)),
             breaker: instance.breaker(),
             in_flight: instance.in_flight(),
         });
-        (shown.collect(), members.len().saturating_sub(most))
+        let shown: Vec<_> = shown.collect();
+        let more = members.len() - shown.len();
+        (shown, more)
     }
 
     /// Those that calls are given to now.
@@ -213,15 +238,16 @@ impl Pool {
         self.in_use.load().ready.clone()
     }
 
-    fn members(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Member>> {
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    fn members(&self) -> std::sync::MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Collects the connected instances, and forgets the unlisted ones that are not, or are not needed; whether any are
     /// in reserve.
     fn rebuild(&self) -> bool {
         let now = Instant::now();
-        let mut members = self.members();
+        let mut guard = self.members();
+        let Members { begun: members, new } = &mut *guard;
         let is_in_use = |member: &Member| member.entry.is_listed() && member.entry.instance.is_ready();
         let nobody_listed = !members.values().any(is_in_use);
         let (mut ready, mut reserve) = (Vec::with_capacity(members.len()), Vec::new());
@@ -242,8 +268,9 @@ impl Pool {
                 entered.get_or_insert(place);
             }
         }
-        let settled = !ready.is_empty() || members.values().all(|member| member.entry.instance.was_dialled());
-        drop(members);
+        let all_dialled = || new.is_empty() && members.values().all(|member| member.entry.instance.was_dialled());
+        let settled = !ready.is_empty() || all_dialled();
+        drop(guard);
         let has_reserve = !reserve.is_empty();
         self.in_use.store(Arc::new(InUse { ready, reserve }));
         if let Some(place) = entered {
@@ -281,11 +308,16 @@ impl Pool {
         let _ = self.changed.try_send(());
     }
 
-    fn add(self: &Arc<Self>, endpoint: Arc<Endpoint>) -> Member {
+    /// Begins with one more of the new instances, if there is one.
+    fn begin(self: &Arc<Self>) -> bool {
+        let mut members = self.members();
+        let Some(endpoint) = members.new.pop_front() else { return false };
         let instance = Arc::new(Instance::new(&endpoint.addr, Instant::now()));
         let (stop, stopped) = async_channel::bounded(1);
         task::spawn(keep::connected(Arc::downgrade(self), Arc::clone(&instance), stopped));
-        Member { entry: Entry { instance, endpoint, left: None }, _stop: stop }
+        let entry = Entry { instance, endpoint: Arc::clone(&endpoint), left: None };
+        members.begun.insert(endpoint.addr.clone(), Member { entry, _stop: stop });
+        true
     }
 }
 
@@ -295,14 +327,14 @@ impl Sink for Arc<Pool> {
         let mut members = self.members();
         // Both are in order of address: one walk along them.
         let mut listed = view.endpoints.iter().peekable();
-        let mut new = Vec::new();
-        for Member { entry, .. } in members.values_mut() {
+        let mut new = VecDeque::new();
+        for Member { entry, .. } in members.begun.values_mut() {
             if entry.is_listed() && listed.next_if(|endpoint| Arc::ptr_eq(endpoint, &entry.endpoint)).is_some() {
                 continue;
             }
             let addr = &entry.endpoint.addr;
             while let Some(endpoint) = listed.next_if(|endpoint| endpoint.addr < *addr) {
-                new.push(endpoint);
+                new.push_back(Arc::clone(endpoint));
             }
             let endpoint = listed.next_if(|endpoint| endpoint.addr == *addr);
             entry.left = if endpoint.is_some() { None } else { entry.left.or(Some(now)) };
@@ -310,16 +342,19 @@ impl Sink for Arc<Pool> {
                 entry.endpoint = Arc::clone(endpoint);
             }
         }
-        for endpoint in new.into_iter().chain(listed) {
-            members.insert(endpoint.addr.clone(), self.add(Arc::clone(endpoint)));
-        }
-        let many = members.len() > MANY;
+        new.extend(listed.cloned());
+        let some_new = !new.is_empty();
+        members.new = new;
+        let many = members.begun.len() > MANY;
         drop(members);
         self.revision.store(view.revision, Ordering::Relaxed);
         if view.revision > 0 {
             Sink::confirmed(self);
         }
         self.known.store(true, Ordering::Release);
+        if some_new {
+            let _ = self.came.try_send(());
+        }
         // Who left is asked no more from now on; of many, soon.
         if many || self.rebuild() {
             self.touch();

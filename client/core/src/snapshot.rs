@@ -31,7 +31,8 @@ pub struct Snapshot {
     pub calls: Figures,
     /// In order of address.
     pub instances: Vec<InstanceSnapshot>,
-    /// Instances that are left out; those in trouble are left out last.
+    /// Instances that are left out; those in trouble are left out last, and those first that are not dialled yet because
+    /// so many have come at once.
     pub more: usize,
 }
 
@@ -167,7 +168,7 @@ impl Snapshot {
         // Not who is connected: for a moment after that, calls are not given to it yet.
         let ready = pool.ready();
         let ready: std::collections::HashSet<&str> = ready.iter().map(|instance| &*instance.addr).collect();
-        let all = pool.entries();
+        let (all, waiting) = pool.entries();
         let nobody = ready.is_empty();
         let mut instances: Vec<_> =
             all.iter().map(|one| InstanceSnapshot::of(one, ready.contains(&*one.instance.addr), now)).collect();
@@ -185,7 +186,7 @@ impl Snapshot {
             health: if nobody { Health::Failing } else { Health::of(&calls) },
             calls,
             instances,
-            more,
+            more: more + waiting,
         }
     }
 }

@@ -35,6 +35,11 @@ impl View {
     pub(crate) fn of(endpoints: impl IntoIterator<Item: Into<Arc<Endpoint>>>, revision: i64) -> Self {
         let mut endpoints: Vec<Arc<Endpoint>> = endpoints.into_iter().map(Into::into).collect();
         endpoints.sort_by(|one, other| one.addr.cmp(&other.addr));
+        Self::sorted(endpoints, revision)
+    }
+
+    /// A view of these, which are sorted by address.
+    pub(crate) fn sorted(mut endpoints: Vec<Arc<Endpoint>>, revision: i64) -> Self {
         endpoints.dedup_by(|later, kept| {
             let same = later.addr == kept.addr;
             if same {

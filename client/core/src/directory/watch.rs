@@ -211,7 +211,8 @@ impl Watch {
             self.known.values().filter_map(|known| Some((known.endpoint.as_ref()?, known.mod_revision))).collect();
         // Of several keys with one address the youngest counts. As a rule they are in this order, as the keys are.
         known.sort_by(|(one, age), (other, age_of_other)| (&one.addr, age).cmp(&(&other.addr, age_of_other)));
-        let view = View::of(known.into_iter().map(|(endpoint, _)| Arc::clone(endpoint)), self.revision);
+        let sorted = known.into_iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect();
+        let view = View::sorted(sorted, self.revision);
         if self.view.as_ref().is_some_and(|last| last.endpoints == view.endpoints) {
             return None;
         }

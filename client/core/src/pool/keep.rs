@@ -1,4 +1,4 @@
-//! An instance's task: dials it, drives the connection to its end, and dials again.
+//! An instance's task: dials it, drives the connection to its end, and dials again. And who gets one when.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -22,7 +22,7 @@ const DIALS: usize = 128;
 /// So many dials begin at once; of a longer list, one each [`GAP`], so that calls have their turn between them.
 const AT_ONCE: u32 = 32;
 /// See [`AT_ONCE`].
-const GAP: Duration = Duration::from_millis(1);
+const GAP: Duration = Duration::from_millis(2);
 
 /// With more than a thousand connections, each is looked at so much less often than every [`TICK`].
 const LOOK_EACH: Duration = Duration::from_millis(1);
@@ -42,19 +42,34 @@ impl Default for Dials {
 }
 
 impl Dials {
-    async fn turn(&self) -> SemaphoreGuard<'_> {
-        let wait = self.wait(Instant::now());
-        if !wait.is_zero() {
-            task::sleep(wait).await;
-        }
+    async fn place(&self) -> SemaphoreGuard<'_> {
         self.places.acquire().await
     }
 
+    /// How long to wait for the next turn, which is taken.
     fn wait(&self, now: Instant) -> Duration {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let due = (*next).max(now);
         *next = due + GAP;
         due.saturating_duration_since(now + GAP * AT_ONCE)
+    }
+}
+
+/// Begins with the instances that came onto the list, one after the other; of many, not with all of them in one go, which
+/// calls would wait for.
+pub(super) async fn begun(pool: Weak<Pool>, came: async_channel::Receiver<()>) {
+    while came.recv().await.is_ok() {
+        while pool.upgrade().is_some_and(|pool| pool.begin()) {
+            turn(&pool).await;
+        }
+    }
+}
+
+/// Until the next dial may begin.
+async fn turn(pool: &Weak<Pool>) {
+    let wait = pool.upgrade().map_or(Duration::ZERO, |pool| pool.dials.wait(Instant::now()));
+    if !wait.is_zero() {
+        task::sleep(wait).await;
     }
 }
 
@@ -109,13 +124,14 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped
                 }
             }
         }
+        turn(&pool).await;
     }
 }
 
 /// One dial; `None` when the pool is gone.
 async fn dial(pool: &Weak<Pool>, instance: &Instance) -> Option<Result<(conn::Link, Driver), conn::DialError>> {
     let pool = pool.upgrade()?;
-    let _place = pool.dials.turn().await;
+    let _place = pool.dials.place().await;
     let dialled = conn::dial(&instance.addr, pool.options.service, pool.options.tls.as_ref()).await;
     pool.options.metrics.dial(dialled.as_ref().map_or_else(conn::DialError::outcome, |_| "ok"));
     Some(dialled)
@@ -135,15 +151,47 @@ fn look(pool: &Weak<Pool>) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use async_std::task::block_on;
+
     use super::*;
+    use crate::{
+        config::Balance,
+        directory::{Endpoint, Sink as _, View},
+        pool::Options,
+    };
 
     #[test]
-    fn of_a_long_list_one_dial_begins_each_millisecond() {
+    fn of_a_long_list_one_dial_begins_in_each_gap() {
         let dials = Dials::default();
         let now = Instant::now();
         let waits: Vec<_> = (0..AT_ONCE + 100).map(|_| dials.wait(now)).collect();
         assert!(waits.iter().take(AT_ONCE as usize).all(Duration::is_zero));
         assert_eq!(waits.last(), Some(&(GAP * 99)));
         assert_eq!(dials.wait(now + Duration::from_secs(1)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_long_list_is_begun_with_at_a_pace_and_who_left_it_before_never() {
+        const MANY: usize = 5000;
+        block_on(async {
+            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
+            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
+            let port_one = |n: usize| Endpoint::new(format!("127.1.{}.{}:1", n / 250, n % 250 + 1));
+            let endpoints = (0..MANY).map(|n| Arc::new(port_one(n)));
+            pool.apply(View::of(endpoints.clone(), 1));
+            let (begun, waiting) = pool.entries();
+            assert_eq!(begun.len() + waiting, MANY);
+            assert!(waiting > MANY / 2 && !pool.is_settled());
+            pool.apply(View::of(endpoints.take(0), 2));
+            let gone = async {
+                while pool.entries().1 > 0 || !pool.entries().0.is_empty() {
+                    task::sleep(GAP).await;
+                }
+            };
+            async_std::future::timeout(Duration::from_secs(10), gone).await.unwrap();
+            assert!(pool.is_settled());
+        });
     }
 }
