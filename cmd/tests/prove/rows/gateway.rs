@@ -121,56 +121,57 @@ fn talkative(scene: &Scene, redirect: &str) -> Process {
 /// Into how many stretches the load is cut, to tell how sure its p99 is.
 const STRETCHES: u32 = 20;
 
+/// The load is on a gateway that writes to /dev/null, and in turn as much on one with another sink beside it, so that what
+/// else happens on the machine happens to both.
 pub(super) fn log_sinks(length: &Length) -> Outcome {
     let stretch = length.of(120, 10) / STRETCHES;
-    Scene::start(length, &[]).under_load(move |scene, _| {
+    let mut scene = Scene::start(length, &[]);
+    scene.gateway = talkative(&scene, ">/dev/null");
+    scene.under_load(move |scene, load| {
         let folder = cmd_store::testing::Folder::new();
         let unread = folder.path().join("unread");
         assert!(Command::new("mkfifo").arg(&unread).status().unwrap().success());
         let mut reader = Command::new("sleep").arg("1000").stdin(open_both(&unread)).spawn().unwrap();
-        let sinks = [
-            ("/dev/null", ">/dev/null".to_owned()),
+        let mut seen = Seen::default();
+        for (sink, redirect) in [
             ("closed pipe", "> >(exec true)".to_owned()),
             ("full disk", ">/dev/full".to_owned()),
             ("reader that is stopped", format!(">{}", unread.display())),
-        ];
-        let gateways = sinks.each_ref().map(|(_, redirect)| talkative(scene, redirect));
-        let first = Duration::from_secs(1); // connections are made
-        let mut seen = Seen::default();
-        for number in 1..sinks.len() {
-            // Beside the one with /dev/null, so that what else happens on the machine happens to both; a request a second
-            // faster, so that neither always comes just behind the other.
-            let both = [(0, RATE), (number, RATE + 1)];
-            let loads = both.map(|(gateway, rate)| Load::start_at(gateways[gateway].port, rate, false));
-            wait(first + stretch * STRETCHES);
-            let [usual, records] = loads.map(|load| load.stop().0);
-            let above = |from, to| {
-                let p99 = |records: &[_]| Window::of(records, from, to).p99.as_secs_f64();
-                (p99(&records) / p99(&usual) - 1.0) * 100.0
-            };
-            let mut parts: Vec<_> =
-                (0..STRETCHES).map(|n| above(first + stretch * n, first + stretch * (n + 1))).collect();
-            parts.sort_by(f64::total_cmp);
-            let all = above(first, Duration::MAX);
-            let (sink, _) = &sinks[number];
+        ] {
+            let gateway = talkative(scene, &redirect);
+            // A request a second faster, so that none always comes just behind one of the other.
+            let beside = Load::start_at(gateway.port, RATE + 1, false);
+            wait(Duration::from_secs(1)); // connections are made
+            let (from, from_beside) = (load.now(), beside.now());
+            wait(stretch * STRETCHES);
+            let records = beside.stop().0;
             let wrong = records.iter().filter(|one| one.class != Class::Good).count();
-            let dropped = gateways[number].metric("log_lines_dropped_total").unwrap_or(0.0);
+            let dropped = gateway.metric("log_lines_dropped_total").unwrap_or(0.0);
             seen = seen
                 .check(&format!("{sink}: 0 failed"), wrong == 0, wrong.to_string())
                 .check(&format!("{sink}: drops are counted"), dropped > 0.0, dropped.to_string())
-                .check(
-                    &format!("{sink}: p99 not shown to be more than 5 % above that with /dev/null"),
-                    // By the signs of differences: the 6th of 20 and the 6th from the other end.
-                    parts[5] <= 5.0,
-                    format!(
-                        "{all:+.1} %, {:.1?}, over {} requests; of {STRETCHES} stretches the median is between {:+.1} and {:+.1} % \
-                         with 95.9 % certainty",
-                        Window::of(&records, first, Duration::MAX).p99,
-                        records.len(),
-                        parts[5],
-                        parts[14]
-                    ),
-                );
+                .later(move |usual, _| {
+                    let above = |start, time| {
+                        let p99 = |of, from| Window::of(of, from + start, from + start + time).p99.as_secs_f64();
+                        (p99(&records, from_beside) / p99(usual, from) - 1.0) * 100.0
+                    };
+                    let mut parts: Vec<_> = (0..STRETCHES).map(|n| above(stretch * n, stretch)).collect();
+                    parts.sort_by(f64::total_cmp);
+                    Check::new(
+                        &format!("{sink}: p99 not shown to be more than 5 % above that with /dev/null"),
+                        // By the signs of differences: the 6th of 20 and the 6th from the other end.
+                        parts[5] <= 5.0,
+                        format!(
+                            "{:+.1} %, {:.1?}, over {} requests; of {STRETCHES} stretches the median is between {:+.1} and \
+                             {:+.1} % with 95.9 % certainty",
+                            above(Duration::ZERO, stretch * STRETCHES),
+                            Window::of(&records, from_beside, Duration::MAX).p99,
+                            records.len(),
+                            parts[5],
+                            parts[14]
+                        ),
+                    )
+                });
         }
         let _ = reader.kill();
         let _ = reader.wait();
