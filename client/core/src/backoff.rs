@@ -45,10 +45,13 @@ impl Backoff {
     }
 }
 
+/// How long to leave off at most: on a busy machine work takes longer because it waits, too, and need not wait for that.
+const REST_MAX: Duration = Duration::from_millis(20);
+
 /// How long to leave off after work that took `spent` and takes longer the more instances there are: it has a fifth of
 /// the time, and calls have the rest.
 pub(crate) fn rest(spent: Duration) -> Duration {
-    spent.saturating_mul(4)
+    spent.saturating_mul(4).min(REST_MAX)
 }
 
 #[cfg(test)]
@@ -62,6 +65,12 @@ mod tests {
         assert!(bounds.is_sorted());
         assert_eq!(bounds.last(), Some(&Duration::from_secs(5)));
         assert_eq!(Backoff::DIAL.bound(u32::MAX), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn long_work_is_followed_by_four_times_as_much_rest_within_a_bound() {
+        assert_eq!(rest(Duration::from_millis(3)), Duration::from_millis(12));
+        assert_eq!(rest(Duration::from_secs(1)), REST_MAX);
     }
 
     #[test]
