@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_lock::{Semaphore, SemaphoreGuard};
+use async_lock::Semaphore;
 use async_std::task;
 use futures_lite::future::or;
 
@@ -42,10 +42,6 @@ impl Default for Dials {
 }
 
 impl Dials {
-    async fn place(&self) -> SemaphoreGuard<'_> {
-        self.places.acquire().await
-    }
-
     /// How long to wait for the next turn, which is taken.
     fn wait(&self, now: Instant) -> Duration {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,9 +74,17 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped
     // Nothing is ever sent: the channel closes when the pool forgets the instance.
     let stop = async || while stopped.recv().await.is_ok() {};
     let mut failures = 0;
+    // The first dial has had its turn.
+    let mut again = false;
     loop {
         // In a box, which is large and soon gone: the task stays for as long as the instance.
-        let dialled = Box::pin(or(dial(&pool, &instance), async {
+        let dialled = async {
+            if again {
+                turn(&pool).await;
+            }
+            dial(&pool, &instance).await
+        };
+        let dialled = Box::pin(or(dialled, async {
             stop().await;
             None
         }));
@@ -124,14 +128,14 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped
                 }
             }
         }
-        turn(&pool).await;
+        again = true;
     }
 }
 
 /// One dial; `None` when the pool is gone.
 async fn dial(pool: &Weak<Pool>, instance: &Instance) -> Option<Result<(conn::Link, Driver), conn::DialError>> {
     let pool = pool.upgrade()?;
-    let _place = pool.dials.place().await;
+    let _place = pool.dials.places.acquire().await;
     let dialled = conn::dial(&instance.addr, pool.options.service, pool.options.tls.as_ref()).await;
     pool.options.metrics.dial(dialled.as_ref().map_or_else(conn::DialError::outcome, |_| "ok"));
     Some(dialled)
