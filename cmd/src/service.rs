@@ -15,7 +15,7 @@ use client_core::{
     directory::{Endpoint, ServiceName, registrar},
 };
 use proto::{
-    routes::Built,
+    routes::{Built, Server},
     shim::{Limits, Shim},
 };
 use tower::ServiceBuilder;
@@ -123,10 +123,10 @@ pub(crate) fn end(program: &str, ended: Result<(), Exit>) -> ExitCode {
 }
 
 /// Serves `build`'s routes from start to stop; `build` gives none when it was asked to stop meanwhile.
-fn run(
+fn run<S: Server>(
     service: &'static Service,
     flags: &ServiceFlags,
-    build: impl AsyncFnOnce(&Process) -> Result<Option<Built>, Exit>,
+    build: impl AsyncFnOnce(&Process) -> Result<Option<Built<S>>, Exit>,
 ) -> Result<(), Exit> {
     let threads = match flags.common.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -136,11 +136,11 @@ fn run(
     lifecycle::run(1, threads, async |shim| serve(service, flags, shim, build).await)
 }
 
-async fn serve(
+async fn serve<S: Server>(
     service: &'static Service,
     flags: &ServiceFlags,
     shim: &Shim,
-    build: impl AsyncFnOnce(&Process) -> Result<Option<Built>, Exit>,
+    build: impl AsyncFnOnce(&Process) -> Result<Option<Built<S>>, Exit>,
 ) -> Result<(), Exit> {
     // All that can be wrong with the flags is said before the log starts.
     let (etcd, tls) = (flags.common.etcd()?, flags.common.tls()?);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proto::feed::{FeedRecord, GetFeedsRequest, GetFeedsResponse, OkResponse, feed_server};
-use proto::routes::Built;
-use tonic::{Request, Response, Status, service::Routes};
+use proto::routes::{Built, Server};
+use tonic::{Request, Response, Status};
 
 use crate::store::Store;
 
@@ -17,9 +17,9 @@ pub const CONTENT_BYTES_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// See [`proto::routes::build`].
-pub async fn routes(store: Arc<dyn Store>) -> Result<Built, Box<dyn std::error::Error + Send + Sync>> {
+pub async fn routes(store: Arc<dyn Store>) -> Result<Built<impl Server>, Box<dyn std::error::Error + Send + Sync>> {
     let server = feed_server::FeedServer::new(Service { store });
-    Ok(proto::routes::build("feed.Feed", Routes::new(server)).await?)
+    Ok(proto::routes::build(server).await?)
 }
 
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::{
 use client_core::{Context, Degraded, Kind};
 use proto::feed::GetFeedsRequest;
 use proto::profile::{CreateProfileRequest, GetProfileRequest, GetProfileResponse, OkResponse, profile_server};
-use proto::routes::Built;
-use tonic::{Request, Response, Status, service::Routes};
+use proto::routes::{Built, Server};
+use tonic::{Request, Response, Status};
 
 use crate::{feeds::Feeds, store::Store};
 
@@ -27,9 +27,9 @@ const RESERVE: Duration = Duration::from_millis(50);
 pub async fn routes(
     store: Arc<dyn Store>,
     feeds: Arc<dyn Feeds>,
-) -> Result<Built, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Built<impl Server>, Box<dyn std::error::Error + Send + Sync>> {
     let server = profile_server::ProfileServer::new(Service { store, feeds });
-    Ok(proto::routes::build("profile.Profile", Routes::new(server)).await?)
+    Ok(proto::routes::build(server).await?)
 }
 
 #[derive(Debug)]

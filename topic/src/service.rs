@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use proto::routes::Built;
+use proto::routes::{Built, Server};
 use proto::topic::{CreateTopicRequest, GetTopicRequest, GetTopicResponse, OkResponse, topic_server};
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status};
 
 use crate::store::Store;
 
@@ -15,9 +15,9 @@ pub const TEXT_BYTES_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// See [`proto::routes::build`].
-pub async fn routes(store: Arc<dyn Store>) -> Result<Built, Box<dyn std::error::Error + Send + Sync>> {
+pub async fn routes(store: Arc<dyn Store>) -> Result<Built<impl Server>, Box<dyn std::error::Error + Send + Sync>> {
     let server = topic_server::TopicServer::new(Service { store });
-    Ok(proto::routes::build("topic.Topic", Routes::new(server)).await?)
+    Ok(proto::routes::build(server).await?)
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use proto::{
     shim::{Limits, Serving},
 };
 use tokio::sync::Semaphore;
-use tonic::{Code, body::Body, service::Routes, transport::Channel};
+use tonic::{Code, body::Body, transport::Channel};
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
 use crate::rig::{Seen, Service as Feed, call, eventually, run, shim};
@@ -70,8 +70,7 @@ impl http_body::Body for MadBody {
 
 async fn serve() -> (Serving, Arc<Seen>) {
     let seen = Arc::new(Seen { started: AtomicUsize::new(0), dropped: AtomicUsize::new(0), gate: Semaphore::new(0) });
-    let routes = Routes::new(proto::feed::feed_server::FeedServer::new(Feed(Arc::clone(&seen))));
-    let built = build("feed.Feed", routes).await.unwrap();
+    let built = build(proto::feed::feed_server::FeedServer::new(Feed(Arc::clone(&seen)))).await.unwrap();
     let stack = ServiceBuilder::new().layer(layer_fn(Mad)).service(built.routes);
     (shim().serve(TcpListener::bind("127.0.0.1:0").unwrap(), stack, Limits::default()).unwrap(), seen)
 }

@@ -15,7 +15,7 @@ use proto::{
     shim::{Limits, Serving, Shim},
 };
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status, service::Routes, transport::Channel};
+use tonic::{Request, Response, Status, transport::Channel};
 
 /// The runtime of all tests.
 pub(crate) fn shim() -> &'static Shim {
@@ -83,7 +83,7 @@ pub(crate) struct Server {
 pub(crate) async fn serve(limits: Limits) -> Server {
     let seen = Arc::new(Seen { started: AtomicUsize::new(0), dropped: AtomicUsize::new(0), gate: Semaphore::new(0) });
     let service = feed_server::FeedServer::new(Service(Arc::clone(&seen)));
-    let Built { routes, health } = build("feed.Feed", Routes::new(service)).await.unwrap();
+    let Built { routes, health } = build(service).await.unwrap();
     let serving = shim().serve(TcpListener::bind("127.0.0.1:0").unwrap(), routes, limits).unwrap();
     let addr = serving.local_addr();
     Server { seen, serving, health, addr }

@@ -13,7 +13,7 @@ use proto::{
     feed::{FeedRecord, GetFeedsRequest, GetFeedsResponse, OkResponse, feed_server},
     shim::{Limits, Serving, Shim},
 };
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status};
 
 use crate::scene::Scene;
 
@@ -135,8 +135,8 @@ impl Fakes {
             let fake = Fake::default();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap().to_string();
-            let routes = Routes::new(feed_server::FeedServer::new(fake.clone()));
-            let built = futures_lite::future::block_on(proto::routes::build("feed.Feed", routes)).unwrap();
+            let server = feed_server::FeedServer::new(fake.clone());
+            let built = futures_lite::future::block_on(proto::routes::build(server)).unwrap();
             let serving = shim.serve(listener, built.routes, Limits::default()).unwrap();
             futures_lite::future::block_on(built.health.serving());
             (fake, addr, serving)
