@@ -41,6 +41,8 @@ pub(crate) struct Instance {
     dialled: AtomicBool,
     /// In the list that calls are given from.
     rotates: AtomicBool,
+    /// Its breaker is not closed: likewise.
+    out: AtomicBool,
     in_flight: AtomicUsize,
     health: Mutex<Health>,
     /// Its attempts of the last seconds.
@@ -75,6 +77,7 @@ impl Instance {
             ready: AtomicBool::new(false),
             dialled: AtomicBool::new(false),
             rotates: AtomicBool::new(false),
+            out: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             health: Mutex::new(Health { breaker: Breaker::new(Policy::default(), now), latency: Latency::new(now) }),
             window: Window::new(now),
@@ -154,7 +157,10 @@ impl Instance {
         if verdict != Verdict::Unknown {
             health.latency.record(elapsed, now);
         }
-        health.breaker.release(grant.permit, verdict, now, fastrand::f64())
+        let tripped = health.breaker.release(grant.permit, verdict, now, fastrand::f64());
+        // Nothing else opens or closes it.
+        self.out.store(health.breaker.is_out(), Ordering::Release);
+        tripped
     }
 
     /// What one more request costs here.
@@ -168,7 +174,7 @@ impl Instance {
 
     /// Whether its breaker keeps it out of rotation.
     pub(crate) fn is_out(&self) -> bool {
-        self.health().breaker.is_out()
+        self.out.load(Ordering::Acquire)
     }
 
     /// The state of the breaker, for the debug port.
