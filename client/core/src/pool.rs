@@ -131,8 +131,8 @@ impl Entry {
 #[derive(Debug)]
 struct Member {
     entry: Entry,
-    /// Dropping it stops the instance's task.
-    _stop: async_channel::Sender<()>,
+    /// A message says that it was registered anew; dropping it stops the instance's task.
+    anew: async_channel::Sender<()>,
 }
 
 impl Pool {
@@ -313,10 +313,10 @@ impl Pool {
         let mut members = self.members();
         let Some(endpoint) = members.new.pop_front() else { return false };
         let instance = Arc::new(Instance::new(&endpoint.addr, Instant::now()));
-        let (stop, stopped) = async_channel::bounded(1);
-        task::spawn(keep::connected(Arc::downgrade(self), Arc::clone(&instance), stopped));
+        let (anew, registered) = async_channel::bounded(1);
+        task::spawn(keep::connected(Arc::downgrade(self), Arc::clone(&instance), registered));
         let entry = Entry { instance, endpoint: Arc::clone(&endpoint), left: None };
-        members.begun.insert(endpoint.addr.clone(), Member { entry, _stop: stop });
+        members.begun.insert(endpoint.addr.clone(), Member { entry, anew });
         true
     }
 }
@@ -328,7 +328,7 @@ impl Sink for Arc<Pool> {
         // Both are in order of address: one walk along them.
         let mut listed = view.endpoints.iter().peekable();
         let mut new = VecDeque::new();
-        for Member { entry, .. } in members.begun.values_mut() {
+        for Member { entry, anew } in members.begun.values_mut() {
             if entry.is_listed() && listed.next_if(|endpoint| Arc::ptr_eq(endpoint, &entry.endpoint)).is_some() {
                 continue;
             }
@@ -340,6 +340,8 @@ impl Sink for Arc<Pool> {
             entry.left = if endpoint.is_some() { None } else { entry.left.or(Some(now)) };
             if let Some(endpoint) = endpoint {
                 entry.endpoint = Arc::clone(endpoint);
+                // Full means that it will be dialled already.
+                let _ = anew.try_send(());
             }
         }
         new.extend(listed.cloned());

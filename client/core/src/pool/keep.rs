@@ -69,14 +69,15 @@ async fn turn(pool: &Weak<Pool>) {
     }
 }
 
-/// Dials `instance` until it is stopped or the pool is gone; drives each connection to its end.
-pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped: async_channel::Receiver<()>) {
-    // Nothing is ever sent: the channel closes when the pool forgets the instance.
-    let stop = async || while stopped.recv().await.is_ok() {};
+/// Dials `instance` until it is stopped or the pool is gone; drives each connection to its end. `registered` has a message
+/// when it was registered anew, and closes when the pool forgets it.
+pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, registered: async_channel::Receiver<()>) {
+    let stop = async || while registered.recv().await.is_ok() {};
     let mut failures = 0;
     // The first dial has had its turn.
     let mut again = false;
     loop {
+        let mut anew = false;
         // In a box, which is large and soon gone: the task stays for as long as the instance.
         let dialled = async {
             if again {
@@ -85,7 +86,9 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped
             dial(&pool, &instance).await
         };
         let dialled = Box::pin(or(dialled, async {
-            stop().await;
+            while registered.recv().await.is_ok() {
+                anew = true;
+            }
             None
         }));
         match dialled.await {
@@ -118,13 +121,16 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, stopped
                 if failures == 0 {
                     log::warn!("cannot connect to {}: {error}", instance.addr);
                 }
-                let wait = Backoff::DIAL.spread(failures, fastrand::f64());
+                // Who registers has just started, and listens.
+                let wait = if anew { Duration::ZERO } else { Backoff::DIAL.spread(failures, fastrand::f64()) };
                 failures += 1;
                 if instance.dialled() {
                     touch(&pool);
                 }
-                if async_std::future::timeout(wait, stop()).await.is_ok() {
-                    return;
+                match async_std::future::timeout(wait, registered.recv()).await {
+                    Ok(Ok(())) => failures = 0,
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
                 }
             }
         }
@@ -196,6 +202,26 @@ mod tests {
             };
             async_std::future::timeout(Duration::from_secs(10), gone).await.unwrap();
             assert!(pool.is_settled());
+        });
+    }
+
+    #[test]
+    fn who_registers_anew_is_dialled_at_once_however_often_it_was_in_vain() {
+        block_on(async {
+            let listener = async_std::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap().to_string();
+            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
+            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
+            let register = |revision| pool.apply(View::of([Arc::new(Endpoint::new(&addr))], revision));
+            register(1);
+            const IN_VAIN: u32 = 7;
+            for _ in 0..IN_VAIN {
+                drop(listener.accept().await.unwrap());
+            }
+            let wait = Backoff::DIAL.spread(IN_VAIN - 1, 0.0);
+            register(2);
+            let dialled = async_std::future::timeout(wait / 2, listener.accept()).await;
+            assert!(dialled.is_ok(), "not within {:?}", wait / 2);
         });
     }
 }
