@@ -122,6 +122,8 @@ bench-needs: needs
 e2e-needs:
 	@missing=""; \
 	command -v go >/dev/null || missing="$$missing golang-go"; \
+	command -v shellcheck >/dev/null || missing="$$missing shellcheck"; \
+	command -v git >/dev/null || missing="$$missing git"; \
 	command -v busybox >/dev/null || missing="$$missing busybox"; \
 	command -v prometheus >/dev/null || missing="$$missing prometheus"; \
 	command -v prometheus-alertmanager >/dev/null || missing="$$missing prometheus-alertmanager"; \
