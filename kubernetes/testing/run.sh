@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The overlays: rendered by kustomize, held against the API's own schemas of three versions, and against what the rest of
-# the tree says of ports, times and flags. Needs Go and python3, and the Go module proxy for what is not here yet.
+# The overlays: rendered by kustomize, held against the API's own schemas of three versions, against what the rest of the
+# tree says of ports, times and flags, and against who is to reach whom. Needs Go and python3, and the Go module proxy for
+# what is not here yet.
 #
 #   kubernetes/testing/run.sh [FOLDER]    FOLDER has static binaries, to try the manifests' flags on; without it they are built
 set -euo pipefail
@@ -39,5 +40,6 @@ for version in $kubernetes_versions; do
 done
 for overlay in try outside; do
     check "overlay $overlay fits itself and the binaries" kubernetes/testing/fits.py "$work/$overlay.yaml" "$binaries"
+    check "its network policies let through what they are to, and nothing else" kubernetes/testing/reach.py "$work/$overlay.yaml"
 done
 echo "$passed passed, 0 failed"
