@@ -22,14 +22,16 @@ else
 fi
 
 check "kustomize, kubeconform and the operator's definitions are here" install_tools
-for overlay in try outside; do
+for overlay in $overlays; do
     render "$overlay" >"$work/$overlay.yaml" || fail "overlay $overlay"
     say "ok: overlay $overlay is rendered, $(grep -c '^kind:' "$work/$overlay.yaml") objects"
 done
+check "the Prometheus operator is asked for by outside-monitored alone" same "$work/outside-monitored.yaml" \
+    "$(grep -l monitoring.coreos.com "$work"/*.yaml)"
 for version in $kubernetes_versions; do
     swagger=$(module k8s.io/kubernetes "v$version")/api/openapi-spec/swagger.json
     check "the schemas of $version" kubernetes/testing/schemas.py "$work/$version" "$swagger" "$crds"/*servicemonitors.yaml
-    for overlay in try outside; do
+    for overlay in $overlays; do
         check "overlay $overlay is valid for $version" "$tools/bin/kubeconform-$kubeconform" -strict -summary \
             -schema-location "$work/$version/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$work/$overlay.yaml"
     done
@@ -38,7 +40,7 @@ for version in $kubernetes_versions; do
     check "and a misspelt field is not" bash -c "! $tools/bin/kubeconform-$kubeconform -strict \
         -schema-location '$work/$version/{{ .ResourceKind }}{{ .KindSuffix }}.json' $work/wrong.yaml"
 done
-for overlay in try outside; do
+for overlay in $overlays; do
     check "overlay $overlay fits itself and the binaries" kubernetes/testing/fits.py "$work/$overlay.yaml" "$binaries"
     check "its network policies let through what they are to, and nothing else" kubernetes/testing/reach.py "$work/$overlay.yaml"
 done

@@ -7,6 +7,7 @@ tools=${KUBERNETES_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/microservice-app/kuber
 export GOBIN=$tools/bin GOFLAGS=-modcacherw
 kustomize=v5.8.1 kubeconform=v0.7.0 prometheus_operator=v0.85.0
 kubernetes_versions="1.35.4 1.36.3 1.37.2"
+overlays="try outside outside-monitored"
 
 # tool NAME PACKAGE VERSION
 tool() { [ -x "$tools/bin/$1-$3" ] || { go install "$2@$3" && mv "$tools/bin/$1" "$tools/bin/$1-$3"; }; }
