@@ -9,7 +9,10 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::rig::{System, binary, get, kill};
+use crate::{
+    rig::{System, binary, get, kill},
+    terminal::{on_terminal, shown},
+};
 
 /// Runs `load` against a port of this machine.
 fn run(port: u16, args: &[&str]) -> Output {
@@ -104,12 +107,32 @@ fn progress_is_told_in_lines_and_the_picture_is_drawn() {
     let _ = std::fs::remove_file(&file);
     assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
     assert!(picture.contains("300 sent, 0 failed, 0 degraded"), "{picture}");
-    // Reads and writes by percentile; median, 99th percentile and maximum over time.
-    assert_eq!(picture.matches("<polyline").count(), 5);
+    // Reads and writes by percentile; over time the maximum, below the 99th percentile and the median.
+    let curves: Vec<_> = picture.split("<polyline class=\"line ").skip(1).map(|curve| &curve[..1]).collect();
+    assert_eq!(curves, ["a", "b", "c", "b", "a"]);
     assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
 
     let quiet = run(system.port(), &["-rate=100", "-duration=1200ms", "-progress=off"]);
     assert!(quiet.stderr.is_empty());
+}
+
+#[test]
+fn progress_on_a_terminal_is_one_line_that_changes_and_goes() {
+    let system = System::start(1);
+    let target = format!("-target=http://127.0.0.1:{}", system.port());
+    let mut command = on_terminal("load", &[target.as_str(), "-rate=50", "-duration=3s"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let written = String::from_utf8(output.stdout).unwrap();
+    let told = |line: &str| line.contains(" s of 3 s") && line.contains("p99");
+    assert!((2..=3).contains(&written.split('\r').filter(|line| told(line)).count()), "{written:?}");
+    // While it runs, only that line is there; when it ended, only the table.
+    let (running, _) = written.split_once('\n').unwrap();
+    let last = running.rsplit_once("\r\u{1b}[K").unwrap().0;
+    let during = shown(last);
+    assert!(during.len() == 1 && told(&during[0]), "{written:?}");
+    let after = shown(&written);
+    assert!(after[0].starts_with("150 requests in ") && !after.iter().any(|line| told(line)), "{after:?}");
 }
 
 #[test]

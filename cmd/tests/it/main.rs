@@ -25,6 +25,7 @@ mod secrets;
 mod stores;
 mod system;
 mod takeover;
+mod terminal;
 mod texts;
 mod topic;
 mod tracing;

@@ -10,7 +10,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::rig::{binary, free_port, get, kill, put, wait_for};
+use crate::{
+    rig::{binary, free_port, get, kill, put, wait_for},
+    terminal::{on_terminal, shown},
+};
 
 /// One `up` at a time: each looks for free ports first and uses them later.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -36,16 +39,11 @@ impl Up {
         fs::create_dir_all(&folder).unwrap();
         let out = File::create(folder.join("out")).unwrap();
         let own = [format!("-http.addr=127.0.0.1:{port}"), format!("-data.dir={}", folder.join("data").display())];
-        let mut command;
+        let all: Vec<_> = own.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        let mut command = Command::new(binary("up"));
+        command.args(&all);
         if terminal {
-            // It runs the command on a terminal of its own, and passes on what is written there.
-            let all = own.iter().map(String::as_str).chain(args.iter().copied()).collect::<Vec<_>>().join(" ");
-            command = Command::new("script");
-            command.args(["--quiet", "--flush", "--return", "/dev/null", "--command", "exec \"$UP\" $ALL"]);
-            command.env("UP", binary("up")).env("ALL", all).env("TERM", "xterm");
-        } else {
-            command = Command::new(binary("up"));
-            command.args(own).args(args);
+            command = on_terminal("up", &all);
         }
         let child = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
         Self { child, terminal, port, folder, _alone: alone }
@@ -168,47 +166,6 @@ fn missing_etcd_is_told_with_what_to_do() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("apt-get install etcd-server") && said.contains("-etcd.addr"), "{said}");
-}
-
-/// What a terminal shows: the lines on it, after what was written to it.
-fn shown(written: &str) -> Vec<String> {
-    let (mut lines, mut row, mut column) = (vec![Vec::<char>::new()], 0, 0);
-    let mut rest = written.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\r' => column = 0,
-            '\n' => {
-                row += 1;
-                lines.resize(lines.len().max(row + 1), Vec::new());
-            }
-            '\u{1b}' => {
-                // What is read may end anywhere.
-                assert!(matches!(rest.next(), Some('[') | None), "{written}");
-                let mut sequence = String::new();
-                while !sequence.ends_with(|c: char| c.is_ascii_alphabetic()) {
-                    sequence.push(rest.next().unwrap_or('m'));
-                }
-                let count = sequence[..sequence.len() - 1].parse().unwrap_or(1);
-                match sequence.chars().last() {
-                    Some('A') => row = row.checked_sub(count).expect("the cursor stays on the screen"),
-                    Some('J') => {
-                        lines.truncate(row + 1);
-                        lines[row].truncate(column);
-                    }
-                    // Colours, and whether long lines go on in the next.
-                    Some('m' | 'h' | 'l') => {}
-                    other => panic!("{other:?} in {written}"),
-                }
-            }
-            c => {
-                let line = &mut lines[row];
-                line.resize(line.len().max(column + 1), ' ');
-                line[column] = c;
-                column += 1;
-            }
-        }
-    }
-    lines.into_iter().map(|line| line.into_iter().collect()).collect()
 }
 
 #[test]
