@@ -18,7 +18,7 @@ use tide::{Body, Response, StatusCode};
 use super::{Live, respond};
 
 /// Streams at once; one more is refused with 503.
-const SUBSCRIBERS: usize = 16;
+pub(super) const SUBSCRIBERS: usize = 16;
 /// From one event to the next.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// The longest that a stream lasts.
