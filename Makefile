@@ -96,6 +96,7 @@ test-needs: needs
 	command -v iptables >/dev/null || ls /usr/sbin/iptables >/dev/null 2>&1 || missing="$$missing iptables"; \
 	command -v ip >/dev/null || ls /usr/sbin/ip >/dev/null 2>&1 || missing="$$missing iproute2"; \
 	command -v groff >/dev/null || missing="$$missing groff-base"; \
+	command -v man >/dev/null || missing="$$missing man-db"; \
 	command -v zsh >/dev/null || missing="$$missing zsh"; \
 	command -v fish >/dev/null || missing="$$missing fish"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \

@@ -6,10 +6,12 @@
 //! ```
 //!
 //! Each document has a shell and a tree of links of its own, all in a network namespace, so that the ports it names are
-//! free. `cargo` in it starts what is built already. What a page shows as output must come; `...` stands for anything.
+//! free. `cargo` in it starts what is built already. What a page shows as output must come; `...` stands for anything. A
+//! command within a sentence stands in a block or a marker, too, of any document: so it is run, or said why not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::print_stdout, clippy::print_stderr, dead_code)]
 
+mod inline;
 #[path = "../prove/namespace.rs"]
 mod namespace;
 mod page;
@@ -26,16 +28,23 @@ fn main() {
     namespace::enter(true);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let asked: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let (mut passed, mut failed) = (0, Vec::new());
+    let (mut passed, mut failed, mut pages) = (0, Vec::new(), Vec::new());
     for path in documents(root) {
+        match Page::read(Path::new(&path), &std::fs::read_to_string(root.join(&path)).unwrap()) {
+            Ok(page) => pages.push(page),
+            Err(wrong) => failed.push(wrong),
+        }
+    }
+    for page in &pages {
+        let path = page.path.display().to_string();
         if !asked.is_empty() && !asked.contains(&path) {
             continue;
         }
         println!("documents: {path} ...");
-        let page = Page::read(Path::new(&path), &std::fs::read_to_string(root.join(&path)).unwrap());
-        let wrong = check(root, &page);
+        let wrong = check(root, page);
         passed += page.steps.len().saturating_sub(wrong.len());
         failed.extend(wrong);
+        failed.extend(inline::unaccounted(page, &pages));
     }
     for wrong in &failed {
         println!("documents: {wrong}");

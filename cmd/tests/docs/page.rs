@@ -29,36 +29,65 @@ pub(crate) enum Step {
 pub(crate) struct Page {
     pub(crate) path: PathBuf,
     pub(crate) steps: Vec<Step>,
+    /// What stands outside of blocks, with the number of its line. Paragraphs have an empty line between them.
+    pub(crate) prose: Vec<(usize, String)>,
+    /// What its markers say.
+    pub(crate) markers: Vec<String>,
 }
 
 impl Page {
-    /// Reads the blocks marked `console` (commands behind `$ `, then their output) and `sh` (a command a line).
+    /// Reads the blocks marked `console` (commands behind `$ `, then their output) and `sh` (a command a line). Blocks of
+    /// `text` and `json` are nothing to run.
     ///
     /// ```text
     ///   <!-- background: WORDS -->  <!-- run by: FILE -->  <!-- needs: WHAT -->   of the next block; above the
     ///                                                                             first heading: of all blocks
     ///   <!-- stop -->                                                             what runs in the background ends
     /// ```
-    pub(crate) fn read(path: &Path, text: &str) -> Self {
-        let (mut steps, mut of_page, mut next) = (Vec::new(), Way::Run, None);
-        let mut titled = false;
+    ///
+    /// # Errors
+    ///
+    /// What a command could hide in: another kind of block, one that does not end, one that is marked by its indent, a
+    /// marker of another name or without a block.
+    pub(crate) fn read(path: &Path, text: &str) -> Result<Self, String> {
+        let mut page = Self { path: path.into(), steps: Vec::new(), prose: Vec::new(), markers: Vec::new() };
+        let (mut of_page, mut next) = (Way::Run, None);
+        let (mut titled, mut above) = (false, "");
         let mut lines = text.lines().enumerate();
-        while let Some((_, line)) = lines.next() {
-            if let Some(way) = marker(line) {
+        while let Some((number, line)) = lines.next() {
+            let wrong = |what: &str| Err(format!("{}:{}: {what}", path.display(), number + 1));
+            if line.trim() == "<!-- stop -->" {
+                page.steps.push(Step::Stop);
+            } else if line.trim_start().starts_with("<!--") {
+                let Some(way) = marker(line) else { return wrong("a marker of another name") };
+                page.markers.push(line.into());
                 if titled { next = Some(way) } else { of_page = way }
-            } else if line.trim() == "<!-- stop -->" {
-                steps.push(Step::Stop);
             } else if let Some(kind) = line.trim_start().strip_prefix("```") {
                 let block: Vec<_> = lines.by_ref().take_while(|(_, line)| line.trim() != "```").collect();
-                let way = next.take().unwrap_or_else(|| of_page.clone());
-                if kind == "console" || kind == "sh" {
-                    steps.extend(commands(&block, kind == "sh", &way));
+                if text.lines().nth(number + 1 + block.len()).is_none() {
+                    return wrong("a block without an end");
                 }
+                let way = next.take().unwrap_or_else(|| of_page.clone());
+                match kind {
+                    "console" | "sh" => page.steps.extend(commands(&block, kind == "sh", &way)),
+                    "text" | "json" if block.iter().any(|(_, line)| line.trim_start().starts_with("$ ")) => {
+                        return wrong("a block of commands that is not marked console");
+                    }
+                    "text" | "json" => {}
+                    _ => return wrong("a block that is none of console, sh, text and json"),
+                }
+            } else if line.starts_with("~~~") || (line.starts_with("    ") && above.is_empty()) {
+                return wrong("a block without ```");
             } else {
                 titled |= line.starts_with('#');
+                page.prose.push((number + 1, line.into()));
             }
+            above = line;
         }
-        Self { path: path.into(), steps }
+        if next.is_some() {
+            return Err(format!("{}: a marker without a block", path.display()));
+        }
+        Ok(page)
     }
 }
 

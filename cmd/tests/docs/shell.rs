@@ -75,6 +75,8 @@ impl Shell {
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc"]).current_dir(&tree).process_group(0);
         bash.env("PATH", format!("{}:{path}", tree.join("target/bin").display()));
+        // What a page puts into somebody's home is for the page alone.
+        bash.env("HOME", tree.join("target"));
         // As on a terminal, where curl draws no progress beside an answer.
         std::fs::write(tree.join("target/bin/.curlrc"), "no-progress-meter\n").unwrap();
         bash.env("CURL_HOME", tree.join("target/bin"));
@@ -141,6 +143,8 @@ impl Drop for Shell {
     fn drop(&mut self) {
         let _ = kill_process_group(self.group(), Signal::KILL);
         let _ = self.bash.wait();
+        // The next page counts what lives before it begins.
+        wait_for("what the page started has ended", || (living() < self.before).then_some(()));
         let _ = std::fs::remove_dir_all(&self.tree);
     }
 }
