@@ -1,4 +1,16 @@
 //! The command apigateway: HTTP in front of the three client packages.
+//!
+//! ```text
+//!   start   flags --> both ports bound, or taken over from the old gateway --> log, metrics, spans
+//!             --> client packages, which begin to list and watch --> app --> debug port
+//!             --> the old gateway, if any, stops once this one is ready --> serves
+//!
+//!   serve   callers ----> http.rs ----> apigateway::app --> client packages --> instances
+//!           operators --> debug port --> /metrics, /readyz; live.rs shows what the client packages see
+//!           SIGUSR2 ----> takeover.rs: a new process with these sockets; once it is ready, this one stops
+//!
+//!   stop    /readyz is 503 --> sockets closed --> drains --> spans, log
+//! ```
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 

@@ -10,6 +10,20 @@
 //!
 //! Each `main` is a few lines; everything is here, so that it can be tested.
 //!
+//! Read on, in the order in which a request meets them:
+//!
+//! 1. [`gateway`] and [`http`]: the command, and the listener that takes the request
+//! 2. [`apigateway`]: routes, what comes in, what goes out
+//! 3. [`client_feed`], [`client_profile`], [`client_topic`]: a method for each call, and what degraded means for it
+//! 4. [`client_core`]: who is there, whose turn it is, what to do when it fails
+//! 5. [`proto`]: messages, and the server that a service stands in
+//! 6. [`service`]: what starts a service, registers it, and stops it
+//! 7. [`feed`], [`profile`], [`topic`]: the services
+//! 8. [`cmd_store`]: where their records are
+//! 9. [`monitor`] and [`tracer`]: what is told of all this
+//! 10. [`lifecycle`]: start and stop; beside it `takeover.rs`, a gateway's replacement, and `live.rs`, the live page
+//! 11. [`up`] and [`load`]: everything on one machine, and measured
+//!
 //! ```
 //! use cmd::flags::{self, FeedFlags};
 //!

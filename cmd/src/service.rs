@@ -1,4 +1,14 @@
 //! The commands feed, profile and topic: a store, its service, and what keeps it known and alive.
+//!
+//! ```text
+//!   start   flags --> both ports bound --> log, metrics, spans --> debug port
+//!             --> store opened; profile finds the feeds --> serves, SERVING --> registers
+//!
+//!   serve   callers --> Shim::serve --> tracer's layer --> monitor's layer --> routes --> the service --> its store
+//!           registrar: puts the key in etcd, renews its lease        debug port: /readyz asks both
+//!
+//!   stop    /readyz is 503 --> deregisters --> NOT_SERVING --> serves on while watchers notice --> drains --> spans, log
+//! ```
 
 mod store;
 

@@ -18,12 +18,26 @@
 //! use tracer::{Context, Tracer};
 //!
 //! let tracer = Tracer::off(); // or Tracer::zipkin(&config)?
-//! let mut span = tracer.server("GET /api/feed/get_feeds", Context::NONE);
+//! let came = [("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")];
+//! let context = Context::extract(|name| came.iter().find(|(key, _)| *key == name).map(|(_, value)| *value));
+//! let mut span = tracer.server("GET /api/feed/get_feeds", context);
 //! if span.is_recording() {
 //!     span.tag("http.status_code", "200");
 //! }
 //! let call = tracer.client("feed.Feed/GetFeeds", span.context());
-//! call.context().inject(|name, value| println!("{name}: {value}"));
+//!
+//! // What goes on with the call. A tracer that is off hands on what came.
+//! let mut headers = Vec::new();
+//! call.context().inject(|name, value| headers.push(format!("{name}: {value}")));
+//! assert_eq!(
+//!     headers,
+//!     [
+//!         "x-b3-traceid: 80f198ee56343ba864fe8b2a57d3eff7",
+//!         "x-b3-spanid: e457b5a2e4d86bd1",
+//!         "traceparent: 00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01",
+//!         "x-b3-sampled: 1",
+//!     ]
+//! );
 //! ```
 
 mod collector;

@@ -14,6 +14,7 @@ mod browser;
 mod commands;
 mod contract;
 mod discovery;
+mod documents;
 mod effects;
 mod explain;
 mod lifecycle;
