@@ -4,16 +4,18 @@
 # there is nothing to make a stand-in of.
 #
 #   docker/testing/beside.sh [FOLDER]    FOLDER has static binaries; without it they are built
+#
+# $COMPOSE runs the files, as docker-compose does; COMPOSE=$(docker/testing/compose2) is `docker compose` 2.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-work=$(mktemp -d) pids=()
+work=$(mktemp -d) pids=() compose=${COMPOSE:-docker-compose}
 # shellcheck source=docker/testing/lib.sh
 . docker/testing/lib.sh
 # shellcheck source=docker/testing/stand-ins.sh
 . docker/testing/stand-ins.sh
 # shellcheck source=tracer/testing/fetch.sh
 . tracer/testing/fetch.sh
-need dockerd docker.io && need docker-compose docker-compose && need etcd etcd-server && need curl curl && need python3 python3
+need dockerd docker.io && need "$compose" docker-compose && need etcd etcd-server && need curl curl && need python3 python3
 need java openjdk-17-jre-headless && need mvn maven && need busybox busybox
 if [ $# -gt 0 ]; then binaries=$(realpath "$1"); else .ci/static-build && binaries=$(realpath "${CARGO_TARGET_DIR:-target}/static"); fi
 
@@ -39,7 +41,6 @@ environment=$(docker/testing/daemon start "$work/daemon")
 eval "$environment"
 inside() { ip netns exec "$NETNS" "$@"; }
 http() { inside curl --silent --show-error --max-time 5 "$@"; }
-ok() { http --fail --output /dev/null "$@"; }
 start() { # NAME COMMAND...
     local name=$1 && shift
     ip netns exec "$NETNS" "$@" >"$work/$name.log" 2>&1 &
@@ -67,7 +68,7 @@ if ((~0x$capabilities & 0x1ffffffffff)); then
     say "this machine has not every capability: cadvisor gets those that it uses"
     sed -i 's/privileged: true/cap_add: [SYS_PTRACE, SYSLOG]/' "$work/tree/monitor/docker-compose.yml"
 fi
-compose() { (cd "$work/tree/$1" && docker-compose "${@:2}"); } # FOLDER ARGUMENT...
+compose() { (cd "$work/tree/$1" && "$compose" "${@:2}"); } # FOLDER ARGUMENT...
 healthy() { same healthy "$(docker inspect --format '{{.State.Health.Status}}' "$(compose "${@:1:$#-1}" ps -q "${@: -1}")")"; }
 url=http://localhost:8080 debug=http://localhost:6060 prometheus=http://localhost:9090 zipkin=http://localhost:9411
 
@@ -122,11 +123,7 @@ check "Zipkin keeps its traces in Elasticsearch" bash -c "ip netns exec $NETNS c
 shows() { inside tracer/testing/shows.py "$zipkin" "$1"; }
 check "the README's three curls" transcript "$url"
 eventually 30 "are three traces" shows curls
-put() { same '{}' "$(http -XPUT "$url$1" -d "$2")"; }
-check "a profile is made" put /api/profile/create_profile '{"user_id": 123, "name": "Ada", "company": "AE", "title": "analyst"}'
-check "and read" ok "$url/api/profile/get_profile?user_id=123"
-check "a topic is made" put /api/topic/create_topic '{"topic_id": 7, "subject": "s", "content": "c"}'
-check "and read" ok "$url/api/topic/view?topic_id=7"
+four_more "$url"
 eventually 60 "seven requests are seven traces of four services" shows traces
 eventually 120 "the job draws the graph with its four links" shows links
 check "it is stopped, for it works again and again" compose tracer stop --timeout 15 dependencies

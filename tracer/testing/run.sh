@@ -28,7 +28,6 @@ start() { # NAME COMMAND...
     pids+=($!)
 }
 http() { curl --silent --show-error --max-time 5 "$@"; }
-ok() { http --fail --output /dev/null "$@"; }
 
 say "what Maven and PyPI have"
 check "zipkin-server" make target/zipkin/zipkin-server.jar
@@ -52,11 +51,7 @@ eventually 60 "the system is ready" grep -q "Ctrl-C stops everything" "$work/up.
 
 say "requests"
 check "the README's three curls" transcript "$url"
-put() { same '{}' "$(http -XPUT "$url$1" -d "$2")"; }
-check "a profile is made" put /api/profile/create_profile '{"user_id": 123, "name": "Ada", "company": "AE", "title": "analyst"}'
-check "and read" ok "$url/api/profile/get_profile?user_id=123"
-check "a topic is made" put /api/topic/create_topic '{"topic_id": 7, "subject": "s", "content": "c"}'
-check "and read" ok "$url/api/topic/view?topic_id=7"
+four_more "$url"
 
 say "what Zipkin shows"
 eventually 60 "seven requests are seven traces of four services" tracer/testing/shows.py "$zipkin_url" traces
