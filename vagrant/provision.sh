@@ -11,19 +11,30 @@
 set -euo pipefail
 : "${LOCAL_IP:?}" "${ETCD_ENDPOINT:?}"
 archive=${ARCHIVE:-/tmp/microservice-app.tar.gz}
-changed=false
+declare -A wrote=()
 
-# put MODE TARGET: writes standard input there, whole or not at all, when it differs.
+# put MODE TARGET: writes standard input there, whole or not at all, when it differs, and remembers that.
 put() {
     local mode=$1 target=$2
-    mkdir -p "$(dirname "$target")"
-    cat >"$target.new"
+    install -D --mode "$mode" /dev/stdin "$target.new"
     if cmp -s "$target.new" "$target"; then
         rm "$target.new"
     else
-        chmod "$mode" "$target.new" && mv "$target.new" "$target"
-        changed=true && echo "wrote $target"
+        mv "$target.new" "$target"
+        wrote[$target]=yes && echo "wrote $target"
     fi
+}
+
+# renew UNIT FILE...: if the unit runs, and one of the files it is made of was written, it starts again.
+renew() {
+    local file
+    for file in "${@:2}"; do
+        if [ -n "${wrote[$file]:-}" ]; then
+            echo "$1 starts again, if it runs"
+            systemctl try-restart "$1"
+            return
+        fi
+    done
 }
 
 install_archive() {
@@ -34,6 +45,7 @@ install_archive() {
     for file in "$unpacked"/systemd/*; do put 644 "/etc/systemd/system/${file##*/}" <"$file"; done
     put 644 /usr/local/share/doc/microservice-app/README.md <"$unpacked/README.md"
     rm -rf "$unpacked"
+    systemctl daemon-reload
 }
 
 # Every machine can run every service: a second feed on node-2 is one `systemctl start` away.
@@ -54,16 +66,20 @@ install_etcd() {
     put 600 /etc/microservice-app/etcd.env <<<"OPTIONS=--name=node-0 --data-dir=/var/lib/etcd-registry --listen-client-urls=http://$LOCAL_IP:$port,http://127.0.0.1:$port --advertise-client-urls=$ETCD_ENDPOINT --auto-compaction-retention=1h"
     # After its unit, which takes precedence over the package's, so that the package starts ours.
     if ! [ -x /usr/bin/etcd ]; then
-        systemctl daemon-reload
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server etcd-client
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq etcd-server etcd-client
     fi
+    renew etcd.service /etc/systemd/system/etcd.service /etc/microservice-app/etcd.env
 }
 
-# start UNIT: now and whenever the machine starts; again if something it is made of has changed.
-start() {
-    systemctl daemon-reload
-    systemctl enable --quiet "$1"
-    if $changed; then systemctl restart "$1"; else systemctl start "$1"; fi
+# Whatever runs here of the four: of feeds there may be a second one, on a machine that is for something else.
+renew_services() {
+    local unit units service
+    units=$(systemctl list-units --plain --no-legend 'microservice-app@*.service' | cut -d ' ' -f 1)
+    for unit in $units; do
+        service=${unit#*@} && service=${service%.service}
+        renew "$unit" "/usr/local/bin/$service" "/etc/systemd/system/microservice-app@.service" "/etc/microservice-app/$service.env"
+    done
 }
 
 # healthy COMMAND...: asks until it says so.
@@ -77,10 +93,11 @@ healthy() {
 
 install_archive
 write_options
+renew_services
 case $(hostname) in
 node-0)
     install_etcd
-    start etcd.service
+    systemctl enable --quiet --now etcd.service
     healthy etcdctl --endpoints="$ETCD_ENDPOINT" endpoint health
     ;;
 node-1) service=feed ;;
@@ -90,6 +107,7 @@ node-4) service=apigateway ;;
 *) echo "provision.sh: $(hostname) is none of node-0 to node-4" >&2 && exit 1 ;;
 esac
 if [ -n "${service:-}" ]; then
-    start "microservice-app@$service.service"
+    # Whenever the machine starts, too.
+    systemctl enable --quiet --now "microservice-app@$service.service"
     healthy "/usr/local/bin/$service" -healthcheck
 fi
