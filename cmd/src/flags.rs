@@ -80,7 +80,12 @@ enum Text {
 
 impl Text {
     fn of(&self, program: &str, app: &clap::App<'_, '_>) -> Exit {
-        let flags = table::of(app);
+        let mut flags = table::of(app);
+        if program == "up" {
+            // What it hands on has the defaults of those that take it.
+            table::complete(&mut flags, &table::of(&self::app::<GatewayFlags>("apigateway")));
+            table::complete(&mut flags, &table::of(&self::app::<FeedFlags>("feed")));
+        }
         match self {
             Self::Version => Exit::Text(format!("{program} {}", crate::VERSION)),
             Self::Help => Exit::Text(help::text(program, &table::by_topic(flags))),

@@ -75,7 +75,7 @@ pub struct Flags {
     /// Where HTTP is served
     #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
     pub http_addr: Addr,
-    /// Use this etcd instead of starting one
+    /// Use this etcd; default: one is started
     #[structopt(long = "etcd.addr", value_name = "urls")]
     pub etcd_addr: Option<Endpoints>,
     /// The folder that etcd and the services keep their data in

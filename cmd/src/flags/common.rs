@@ -28,31 +28,31 @@ pub struct CommonFlags {
     /// etcd's addresses, separated by commas; empty is http://127.0.0.1:2379
     #[structopt(long = "etcd.addr", value_name = "urls", default_value = "http://127.0.0.1:2379")]
     pub etcd_addr: Endpoints,
-    /// The user for etcd; the password is taken from ETCD_PASSWORD
+    /// The user for etcd, whose password is in ETCD_PASSWORD; default: none
     #[structopt(long = "etcd.user", value_name = "name")]
     pub etcd_user: Option<String>,
-    /// PEM file of the authority that signed etcd's certificates
+    /// PEM file of the authority that signed etcd's certificates, for https; default: none
     #[structopt(long = "etcd.ca", value_name = "file", parse(from_os_str))]
     pub etcd_ca: Option<PathBuf>,
-    /// PEM file of this client's certificate for etcd
+    /// PEM file of this client's certificate for etcd; default: none
     #[structopt(long = "etcd.cert", value_name = "file", parse(from_os_str))]
     pub etcd_cert: Option<PathBuf>,
-    /// PEM file of this client's private key for etcd
+    /// PEM file of this client's private key for etcd; default: none
     #[structopt(long = "etcd.key", value_name = "file", parse(from_os_str))]
     pub etcd_key: Option<PathBuf>,
-    /// zipkin's address, such as http://localhost:9411/api/v1/spans; empty is off
+    /// zipkin's address, such as http://localhost:9411/api/v1/spans; default: none, and no traces
     #[structopt(long = "zipkin.addr", value_name = "url", default_value = "")]
     pub zipkin_addr: String,
     /// The share of traces that is kept, 0.0 to 1.0
     #[structopt(long = "zipkin.sample", value_name = "share", default_value = "1.0")]
     pub zipkin_sample: Ratio,
-    /// PEM file of this process's certificate, for mutual TLS between gateway and services
+    /// PEM file of this process's certificate, for mutual TLS between gateway and services; default: none, and no TLS
     #[structopt(long = "tls.cert", value_name = "file", parse(from_os_str))]
     pub tls_cert: Option<PathBuf>,
-    /// PEM file of this process's private key
+    /// PEM file of this process's private key; default: none
     #[structopt(long = "tls.key", value_name = "file", parse(from_os_str))]
     pub tls_key: Option<PathBuf>,
-    /// PEM file of the authority that signed gateway's and services' certificates
+    /// PEM file of the authority that signed gateway's and services' certificates; default: none
     #[structopt(long = "tls.ca", value_name = "file", parse(from_os_str))]
     pub tls_ca: Option<PathBuf>,
     /// How long a stop waits for what is being answered

@@ -46,7 +46,7 @@ pub struct GatewayFlags {
     /// were asked: on or off
     #[structopt(long = "explain", value_name = "on|off", default_value = "off")]
     pub explain: Switch,
-    /// A file that keeps the last list of instances, for a start while etcd is away
+    /// A file that keeps the last list of instances, for a start while etcd is away; default: none
     #[structopt(long = "discovery.cache", value_name = "file", parse(from_os_str))]
     pub discovery_cache: Option<PathBuf>,
     /// How long a process that is to replace this one (SIGUSR2) may take to be ready

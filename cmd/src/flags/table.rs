@@ -29,6 +29,9 @@ impl Flag {
     }
 }
 
+/// What begins the words of what holds without a flag, where that is no value.
+const DEFAULT: &str = "; default: ";
+
 /// Flags that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topic {
@@ -97,6 +100,14 @@ pub(super) fn of(app: &App<'_, '_>) -> Vec<Flag> {
     flags
 }
 
+/// Gives flags that say nothing of what holds without them the defaults that they have among `others`.
+pub(super) fn complete(flags: &mut [Flag], others: &[Flag]) {
+    for flag in flags.iter_mut().filter(|flag| flag.default.is_none() && !flag.words.contains(DEFAULT)) {
+        let other = others.iter().find(|other| other.name == flag.name);
+        flag.default = other.and_then(|other| other.default.clone());
+    }
+}
+
 /// A flag that asks for a text.
 fn asking(name: &str, value: Option<&str>, words: &str) -> Flag {
     Flag { name: name.into(), value: value.map(Into::into), words: words.into(), default: None }
@@ -133,6 +144,7 @@ const UNITS: &[(&str, &str)] = &[
     ("size", "bytes, 65536, 64KiB, 1MiB; more than 0, at most 1GiB"),
     ("host:port", "127.0.0.1:8080, or :8080 on all interfaces"),
     ("urls", "http://host:port, several separated by commas"),
+    ("url", "http://host:port/path; a store's is memory:, sqlite:PATH or postgres://user@host/database"),
     ("n", "a whole number"),
     ("percent", "a whole number from 0 to 100"),
     ("share", "from 0.0, none, to 1.0, all"),
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn every_flag_has_words_and_says_in_which_unit_its_value_is() {
         let known: Vec<&str> =
-            UNITS.iter().map(|(name, _)| *name).chain(["file", "folder", "name", "url", "host", "path"]).collect();
+            UNITS.iter().map(|(name, _)| *name).chain(["file", "folder", "name", "host", "path"]).collect();
         for (program, topics) in all() {
             for flag in topics.iter().flat_map(|topic| &topic.flags) {
                 assert!(!flag.words.is_empty() && !flag.words.contains("[default"), "{program}: {flag:?}");
@@ -198,6 +210,38 @@ mod tests {
         assert_eq!(feed.last().unwrap().title, HELP);
         let count = |topics: &[Topic]| topics.iter().map(|topic| topic.flags.len()).sum::<usize>();
         assert_eq!(count(&feed), of(&super::super::app::<super::super::FeedFlags>("feed")).len());
+    }
+
+    #[test]
+    fn up_hands_on_every_flag_but_these() {
+        let names = |program: &str| {
+            let (_, topics) = all().into_iter().find(|(name, _)| *name == program).unwrap();
+            let flags = topics.into_iter().flat_map(|topic| topic.flags);
+            flags.map(|flag| flag.name).collect::<std::collections::BTreeSet<_>>()
+        };
+        let children = ["apigateway", "feed", "profile"].into_iter().flat_map(names).collect();
+        let missing: Vec<_> = names("up").symmetric_difference(&children).cloned().collect();
+        let own = ["data.dir", "feed", "profile", "topic"];
+        // docs/tools.md says why.
+        let not_handed_on =
+            ["addr", "advertise.addr", "advertise.debug", "debug.addr", "healthcheck", "takeover.timeout"];
+        let mut want = [&own[..], &not_handed_on].concat();
+        want.sort_unstable();
+        assert_eq!(missing, want);
+    }
+
+    #[test]
+    fn default_is_taken_from_others_where_nothing_is_said_of_it() {
+        let flag = |name: &str, words: &str, default: Option<&str>| Flag {
+            name: name.into(),
+            words: words.into(),
+            default: default.map(Into::into),
+            ..Flag::default()
+        };
+        let others = [flag("a", "x", Some("1")), flag("b", "x", Some("2")), flag("c", "x", Some("3"))];
+        let mut flags = [flag("a", "A", None), flag("b", "B; default: none", None), flag("c", "C", Some("4"))];
+        complete(&mut flags, &others);
+        assert_eq!(flags.map(|flag| flag.default), [Some("1".into()), None, Some("4".into())]);
     }
 
     #[test]

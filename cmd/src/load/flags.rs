@@ -24,7 +24,7 @@ pub struct Flags {
     /// The gateway; this machine only, unless -target.allow names the host
     #[structopt(long = "target", value_name = "http://host:port", default_value = "http://127.0.0.1:8080")]
     pub target: String,
-    /// A host other than this machine that may be loaded
+    /// A host other than this machine that may be loaded; default: none
     #[structopt(long = "target.allow", value_name = "host")]
     pub target_allow: Option<String>,
     /// steady: -rate all the time; ramp: from 0 to -rate; spike: -rate, but -spike.rate in the middle fifth; mixed: steady,
@@ -52,25 +52,26 @@ pub struct Flags {
     /// Users that requests are about, 1 to 100000; their ids begin at 1000001
     #[structopt(long = "users", value_name = "n", default_value = "100", parse(try_from_str = users))]
     pub users: u32,
-    /// What is read instead of users' feeds; not with mixed
+    /// What is read, not with mixed; default: users' feeds
     #[structopt(long = "path", value_name = "path")]
     pub path: Option<String>,
-    /// Where the result is written as JSON; latencies in microseconds
+    /// Where the result is written as JSON, latencies in microseconds; default: nowhere
     #[structopt(long = "json", value_name = "file", parse(from_os_str))]
     pub json: Option<PathBuf>,
-    /// Where the latencies are drawn: by percentile, and over time
+    /// Where the latencies are drawn, by percentile and over time; default: nowhere
     #[structopt(long = "svg", value_name = "file", parse(from_os_str))]
     pub svg: Option<PathBuf>,
     /// Whether a line on standard error tells every second how it goes: on or off
     #[structopt(long = "progress", value_name = "on|off", default_value = "on")]
     pub progress: Switch,
-    /// Exit with 1 when the 99th percentile of reads or of writes is more
+    /// Exit with 1 when the 99th percentile of reads or of writes is more; default: no limit
     #[structopt(long = "fail.p99", value_name = "duration")]
     pub fail_p99: Option<Period>,
-    /// Exit with 1 when more requests than this failed: answered with 4xx or 5xx, not answered, or never sent
+    /// Exit with 1 when more requests than this failed: answered with 4xx or 5xx, not answered, or never
+    /// sent; default: no limit
     #[structopt(long = "fail.errors", value_name = "n")]
     pub fail_errors: Option<u64>,
-    /// Exit with 1 when more answers than this were degraded
+    /// Exit with 1 when more answers than this were degraded; default: no limit
     #[structopt(long = "fail.degraded", value_name = "n")]
     pub fail_degraded: Option<u64>,
     /// Threads that send, 1 to 256

@@ -35,23 +35,23 @@ macro_rules! passed {
 }
 
 passed! {
-    /// To all: the user for etcd; the password is taken from ETCD_PASSWORD
+    /// To all: the user for etcd, whose password is in ETCD_PASSWORD; default: none
     etcd_user "etcd.user" "name" All,
-    /// To all: PEM file of the authority that signed etcd's certificates
+    /// To all: PEM file of the authority that signed etcd's certificates, for https; default: none
     etcd_ca "etcd.ca" "file" All,
-    /// To all: PEM file of the client's certificate for etcd
+    /// To all: PEM file of the client's certificate for etcd; default: none
     etcd_cert "etcd.cert" "file" All,
-    /// To all: PEM file of the client's private key for etcd
+    /// To all: PEM file of the client's private key for etcd; default: none
     etcd_key "etcd.key" "file" All,
-    /// To all: zipkin's address
+    /// To all: zipkin's address; default: none, and no traces
     zipkin_addr "zipkin.addr" "url" All,
     /// To all: the share of traces that is kept
     zipkin_sample "zipkin.sample" "share" All,
-    /// To all: PEM file of the certificate between gateway and services
+    /// To all: PEM file of the certificate between gateway and services; default: none, and no TLS
     tls_cert "tls.cert" "file" All,
-    /// To all: PEM file of its private key
+    /// To all: PEM file of its private key; default: none
     tls_key "tls.key" "file" All,
-    /// To all: PEM file of the authority that signed it
+    /// To all: PEM file of the authority that signed it; default: none
     tls_ca "tls.ca" "file" All,
     /// To all: whether the debug ports serve /debug/pprof/
     debug_pprof "debug.pprof" "on|off" All,
@@ -59,7 +59,7 @@ passed! {
     log_level "log.level" "level" All,
     /// To all: how log lines look
     log_format "log.format" "pretty|json" All,
-    /// To all: threads that answer requests
+    /// To all: threads that answer requests; 0 is one per core, and one in the gateway
     threads "threads" "n" All,
     /// To services: where records are kept; default: a SQLite file each in -data.dir
     store_url "store.url" "url" Services,
@@ -67,9 +67,11 @@ passed! {
     store_conns "store.conns" "n" Services,
     /// To services: the longest one statement may take
     store_timeout "store.timeout" "duration" Services,
+    /// To services: open gRPC connections
+    grpc_conns_max "grpc.conns.max" "n" Services,
     /// To gateway and profile: the longest a call may take with all its attempts
     client_timeout "client.timeout" "duration" Clients,
-    /// To gateway and profile: the longest one attempt may take
+    /// To gateway and profile: the longest one attempt may take; default: 250ms in the gateway, 60ms in profile
     client_attempt_timeout "client.attempt.timeout" "duration" Clients,
     /// To gateway and profile: attempts per call
     client_attempts "client.attempts" "n" Clients,
@@ -77,8 +79,10 @@ passed! {
     client_balance "client.balance" "round_robin|p2c" Clients,
     /// To gateway and profile: whether reads are answered degraded
     client_fallback "client.fallback" "on|off" Clients,
-    /// To gateway and profile: calls per second to each service at most
+    /// To gateway and profile: calls per second to each service at most; 0 is no limit
     client_rps "client.rps" "n" Clients,
+    /// To the gateway: whether further gateways may serve the same address
+    http_reuseport "http.reuseport" "on|off" Gateway,
     /// To the gateway: the largest request body
     http_body_max "http.body.max" "size" Gateway,
     /// To the gateway: requests answered at once
@@ -93,8 +97,22 @@ passed! {
     http_idempotency_max "http.idempotency.max" "n" Gateway,
     /// To the gateway: how long each is remembered
     http_idempotency_ttl "http.idempotency.ttl" "duration" Gateway,
-    /// To the gateway: a file that keeps the last list of instances
+    /// To the gateway: a file that keeps the last list of instances; default: none
     discovery_cache "discovery.cache" "file" Gateway,
     /// To the gateway: whether X-Explain: 1 is answered
     explain "explain" "on|off" Gateway,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_flags_go_to_those_that_have_them_only() {
+        let given = |text: &str| Some(text.to_owned());
+        let passed = Passed { grpc_conns_max: given("7"), http_reuseport: given("on"), ..Passed::default() };
+        assert_eq!(passed.args(&[Group::All, Group::Services]), ["-grpc.conns.max=7"]);
+        assert_eq!(passed.args(&[Group::All, Group::Clients, Group::Gateway]), ["-http.reuseport=on"]);
+        assert!(passed.args(&[Group::All, Group::Clients]).is_empty());
+    }
 }

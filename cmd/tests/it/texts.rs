@@ -95,7 +95,39 @@ fn help_is_grouped_by_topic_with_defaults_and_units() {
         ["Addresses:", "Registry:", "Calls to services:", "HTTP:", "TLS between gateway and services:", "Traces:"];
     assert!(titles.starts_with(&want), "{titles:?}");
     assert!(text.contains("\n  -http.idle.timeout <duration>\n        The longest a connection"), "{text}");
-    assert!(text.contains(" [default: 60s]") && text.contains("\n  <duration> a number and a unit"), "{text}");
+    assert!(text.contains(" [default: 60s]") && text.contains("\n  <duration>   a number and a unit"), "{text}");
+}
+
+#[test]
+fn help_of_every_command_says_what_holds_without_a_flag_in_lines_of_100_columns() {
+    for program in ALL {
+        let help = text(program, "-h");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        let (flags, values) = help.split_once("\nValues ").unwrap();
+        for flag in flags.split("\n  -").skip(1) {
+            let (head, words) = flag.split_once('\n').unwrap();
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            // What has it do something else takes a value at most.
+            let asks = ["completions", "healthcheck"].iter().any(|name| head.starts_with(name)) || !head.contains('<');
+            assert!(asks || words.contains("[default: ") || words.contains("; default: "), "{program}: -{flag}");
+        }
+        for line in values.lines().skip(1) {
+            let starts = line.char_indices().skip(14).find(|(_, c)| *c != ' ').map(|(at, _)| at);
+            assert!(line.starts_with("  ") && starts == Some(15), "{program}: {line:?}");
+        }
+    }
+    let up = text("up", "-h");
+    for words in [
+        "\n  -http.body.max <size>\n        To the gateway: the largest request body [default: 1MiB]\n",
+        "\n  -http.addr <host:port>\n        Where HTTP is served [default: :8080]\n",
+        "\n  -store.timeout <duration>\n        To services: the longest one statement may take [default: 1s]\n",
+        "; default: a SQLite file each in -data.dir\n",
+        "Use this etcd; default: one is started\n",
+        "\n  <url>        http://host:port/path; ",
+    ] {
+        assert!(up.contains(words), "{words:?} in {up}");
+    }
+    assert!(text("up", "-man").contains("the largest request body [default: 1MiB]"));
 }
 
 #[test]
