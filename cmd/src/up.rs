@@ -5,7 +5,7 @@
 //!   passed.rs  the flags that are handed on to them
 //!   child.rs   one process: started, its lines prefixed, started again when it dies
 //!   tie.rs     ends it when up is gone
-//!   probe.rs   is it ready? (its debug port)
+//!   probe.rs   is it ready, or why not? (its debug port)
 //!   screen.rs  their lines, on standard output, and on a terminal a table below them
 //!   table.rs   what stands in it
 //!   here       start all, say when it is ready, stop in order
@@ -44,6 +44,7 @@ use self::{
     plan::{Plan, Role},
     probe::Watch,
     screen::{Lines, Screen},
+    table::{State, Status},
 };
 use crate::{
     exit::Exit,
@@ -56,7 +57,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// How much longer than the drain a child may take before it is killed.
 const GRACE: Duration = Duration::from_secs(4);
-
+/// How long processes may take to be ready before it is told which are not.
+const LATE: Duration = Duration::from_secs(10);
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
@@ -73,8 +75,8 @@ pub struct Flags {
     #[structopt(long = "topic", value_name = "n", default_value = "1", parse(try_from_str = instances))]
     pub topic: u16,
     /// Where HTTP is served
-    #[structopt(long = "http.addr", value_name = "host:port", default_value = ":8080")]
-    pub http_addr: Addr,
+    #[structopt(long = "http.addr", value_name = "host:port")]
+    pub http_addr: Option<Addr>,
     /// Use this etcd; default: one is started
     #[structopt(long = "etcd.addr", value_name = "urls")]
     pub etcd_addr: Option<Endpoints>,
@@ -105,7 +107,7 @@ pub fn up(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(flags: &Flags) -> Result<(), Exit> {
     let plan = plan::make(flags, plan::is_free)?;
-    plan::make_folder(flags)?;
+    let _folder = plan::take_folder(flags)?;
     let (stopping, supervisor) = (Arc::new(AtomicBool::new(false)), thread::current());
     let asked = Arc::clone(&stopping);
     on_stop(move || {
@@ -115,14 +117,15 @@ fn run(flags: &Flags) -> Result<(), Exit> {
     .map_err(failed("cannot take signals"))?;
     let width = plan.processes.iter().map(|process| process.name.len()).max().unwrap_or_default();
     let screen = Screen::start(width).map_err(failed("cannot start a thread"))?;
-    // Only the table asks all the time: without one, nobody looks.
-    let watch = if screen.is_terminal() {
-        let processes = plan.processes.iter().map(|process| process.ready.clone()).collect();
-        Some(Watch::start(processes).map_err(failed("cannot start a thread"))?)
-    } else {
-        None
+    let processes = plan.processes.iter().map(|process| process.ready.clone()).collect();
+    let watch = Watch::start(processes).map_err(failed("cannot start a thread"))?;
+    let up = Up {
+        lines: screen.lines().clone(),
+        stopping,
+        watch: RefCell::new(Some(watch)),
+        terminal: screen.is_terminal(),
+        drawn: RefCell::default(),
     };
-    let up = Up { lines: screen.lines().clone(), stopping, watch, drawn: RefCell::default() };
     for note in &plan.notes {
         up.lines.say("up", note);
     }
@@ -137,8 +140,10 @@ fn run(flags: &Flags) -> Result<(), Exit> {
 struct Up {
     lines: Lines,
     stopping: Arc<AtomicBool>,
-    /// Whether each process is ready, in the order in which they are started; on a terminal only.
-    watch: Option<Watch>,
+    /// What each process says of itself, in the order in which they are started; without a terminal until all are ready:
+    /// then nobody looks any more.
+    watch: RefCell<Option<Watch>>,
+    terminal: bool,
     /// The table as it stands on the terminal.
     drawn: RefCell<Vec<String>>,
 }
@@ -148,37 +153,49 @@ impl Up {
     fn work(&self, plan: Plan, children: &mut Vec<Child>, flags: &Flags) -> Result<(), Exit> {
         let (http, gateway) = (plan.http, plan.gateway_debug);
         let (etcd, rest): (Vec<_>, Vec<_>) = plan.processes.into_iter().partition(|process| process.role == Role::Etcd);
+        let all_ready = |all: &[Status]| all.iter().all(|one| one.state == State::Ready);
         for process in etcd {
-            let ready = process.ready.clone();
             children.push(Child::start(process, &self.lines).map_err(Exit::Failed)?);
-            self.until(children, || probe::is_ready(&ready));
+            self.until(children, Some(LATE), all_ready)?;
         }
         for process in rest {
             children.push(Child::start(process, &self.lines).map_err(Exit::Failed)?);
         }
         let wanted = [("feed", flags.feed), ("profile", flags.profile), ("topic", flags.topic)];
-        let ready: Vec<_> = children.iter().map(|child| child.process.ready.clone()).collect();
-        self.until(children, || ready.iter().all(probe::is_ready) && probe::connected(gateway, &wanted));
+        self.until(children, Some(LATE), |all| all_ready(all) && probe::connected(gateway, &wanted))?;
         if !self.is_stopping() {
             self.welcome(&http, children);
         }
-        self.until(children, || false);
-        Ok(())
+        if !self.terminal {
+            drop(self.watch.take());
+        }
+        self.until(children, None, |_| false)
     }
 
-    /// Starts the dead again, until `done`, or told to stop.
-    fn until(&self, children: &mut [Child], mut done: impl FnMut() -> bool) {
+    /// Starts the dead again, until `done`, or told to stop; tells once which are not ready after `limit`.
+    fn until(
+        &self,
+        children: &mut [Child],
+        limit: Option<Duration>,
+        mut done: impl FnMut(&[Status]) -> bool,
+    ) -> Result<(), Exit> {
+        let mut late = limit.map(|limit| Instant::now() + limit);
         while !self.is_stopping() {
-            for child in children.iter_mut() {
-                child.look(Instant::now());
-            }
-            self.draw(children);
-            if done() {
+            children.iter_mut().try_for_each(|child| child.look(Instant::now()))?;
+            let all = self.statuses(children);
+            // What is drawn is what was decided by.
+            self.draw(&all);
+            if done(&all) {
                 break;
+            }
+            if late.is_some_and(|late| Instant::now() >= late) {
+                late = None;
+                self.lines.say("up", format!("after {} s {}", LATE.as_secs(), table::late(&all)));
             }
             // A stop signal ends the wait.
             thread::park_timeout(TICK);
         }
+        Ok(())
     }
 
     fn is_stopping(&self) -> bool {
@@ -195,7 +212,7 @@ impl Up {
                 if Instant::now() >= deadline {
                     of(children, role).for_each(|child| child.kill());
                 }
-                self.draw(children);
+                self.draw(&self.statuses(children));
                 thread::park_timeout(TICK);
             }
         }
@@ -203,12 +220,16 @@ impl Up {
         self.lines.say("up", "all stopped");
     }
 
-    /// Has the table drawn anew where it changed.
-    fn draw(&self, children: &[Child]) {
-        let Some(watch) = &self.watch else { return };
+    fn statuses(&self, children: &[Child]) -> Vec<Status> {
         let now = Instant::now();
-        let all: Vec<_> = children.iter().enumerate().map(|(n, child)| child.status(watch.is_ready(n), now)).collect();
-        let rows = table::rows(&all);
+        let said = self.watch.borrow().as_ref().map(Watch::said).unwrap_or_default();
+        let said = said.into_iter().chain(std::iter::repeat(Ok(())));
+        children.iter().zip(said).map(|(child, said)| child.status(said, now)).collect()
+    }
+
+    /// Has the table drawn anew where it changed; on a terminal.
+    fn draw(&self, all: &[Status]) {
+        let rows = if self.terminal { table::rows(all) } else { Vec::new() };
         let mut drawn = self.drawn.borrow_mut();
         if *drawn != rows {
             self.lines.table(rows.clone());

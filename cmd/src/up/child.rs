@@ -2,8 +2,10 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    mem,
     os::unix::process::CommandExt as _,
     process::{self, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -12,11 +14,13 @@ use client_core::backoff::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    plan::Process,
+    plan::{Process, Role},
+    probe::Said,
     screen::Lines,
     table::{self, Status},
     tie,
 };
+use crate::exit::Exit;
 
 /// Between restarts: 100 ms, doubling to 5 s.
 const RESTART: Backoff = Backoff { base: Duration::from_millis(100), factor: 2.0, max: Duration::from_secs(5) };
@@ -24,6 +28,10 @@ const RESTART: Backoff = Backoff { base: Duration::from_millis(100), factor: 2.0
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// A process that lived this long starts afresh with its waits.
 const HEALTHY: Duration = Duration::from_secs(10);
+/// The exit code of a process of ours that cannot use its flags.
+const USAGE: i32 = 2;
+/// How long the last line of a process that has ended may take to arrive.
+const LAST_LINE: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -37,8 +45,15 @@ pub(crate) struct Child {
 
 #[derive(Debug)]
 enum State {
-    Running { child: process::Child, since: Instant },
-    Waiting { until: Instant },
+    /// `last` has the last line of its standard error, once that is closed.
+    Running {
+        child: process::Child,
+        since: Instant,
+        last: Receiver<String>,
+    },
+    Waiting {
+        until: Instant,
+    },
     Ended,
 }
 
@@ -49,11 +64,23 @@ impl Child {
     }
 
     /// Notices an end, and starts the process again when its wait is over.
-    pub(crate) fn look(&mut self, now: Instant) {
+    ///
+    /// # Errors
+    /// The process's own last line, when it was started for the first time and its flags cannot be used. Flags that were
+    /// taken before can be used again when, say, a file that they name is put right.
+    pub(crate) fn look(&mut self, now: Instant) -> Result<(), Exit> {
         match &mut self.state {
-            State::Running { child, since } => {
+            State::Running { child, since, last } => {
                 let ended = match child.try_wait() {
-                    Ok(None) => return,
+                    Ok(None) => return Ok(()),
+                    Ok(Some(status))
+                        if status.code() == Some(USAGE) && self.restarts == 0 && self.process.role != Role::Etcd =>
+                    {
+                        let line = last.recv_timeout(LAST_LINE).ok().filter(|line| !line.is_empty());
+                        let line = line.unwrap_or_else(|| format!("{} ended ({})", self.process.name, words(status)));
+                        self.state = State::Ended;
+                        return Err(Exit::Usage(line));
+                    }
                     Ok(Some(status)) => words(status),
                     Err(error) => error.to_string(),
                 };
@@ -72,6 +99,7 @@ impl Child {
             },
             State::Waiting { .. } | State::Ended => {}
         }
+        Ok(())
     }
 
     /// Has it started again, later after each failure.
@@ -82,12 +110,13 @@ impl Child {
         self.state = State::Waiting { until: now + wait };
     }
 
-    /// How it is, for the table; `ready` is what it says of itself.
-    pub(super) fn status(&self, ready: bool, now: Instant) -> Status {
+    /// How it is, for the table; `said` is what it says of itself.
+    pub(super) fn status(&self, said: Said, now: Instant) -> Status {
         let (state, running) = match &self.state {
-            State::Running { child, since } => {
+            State::Running { child, since, .. } => {
                 let running = (child.id(), now.saturating_duration_since(*since));
-                (if ready { table::State::Ready } else { table::State::NotReady }, Some(running))
+                let state = said.map_or_else(table::State::NotReady, |()| table::State::Ready);
+                (state, Some(running))
             }
             State::Waiting { until } => (table::State::Waiting(until.saturating_duration_since(now)), None),
             State::Ended => (table::State::Ended, None),
@@ -147,22 +176,26 @@ fn spawn(process: &Process, lines: &Lines) -> Result<State, String> {
     if let Some(out) = child.stdout.take() {
         pass_on(out, process.name.clone(), lines.clone());
     }
-    if let Some(err) = child.stderr.take() {
-        pass_on(err, process.name.clone(), lines.clone());
-    }
-    Ok(State::Running { child, since: Instant::now() })
+    let err = child.stderr.take().ok_or("no standard error")?;
+    let last = pass_on(err, process.name.clone(), lines.clone());
+    Ok(State::Running { child, since: Instant::now(), last })
 }
 
-/// Reads lines until the process closes its end.
-fn pass_on(from: impl Read + Send + 'static, name: String, lines: Lines) {
+/// Reads lines until the process closes its end; gives the last one then.
+fn pass_on(from: impl Read + Send + 'static, name: String, lines: Lines) -> Receiver<String> {
+    let (send, receive) = channel();
     thread::spawn(move || {
         let mut from = BufReader::new(from);
-        let mut line = Vec::new();
+        let (mut line, mut last) = (Vec::new(), Vec::new());
         while matches!(from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(1..)) {
             lines.say(&name, String::from_utf8_lossy(&line).trim_end());
+            mem::swap(&mut line, &mut last);
             line.clear();
         }
+        // Few ask for it.
+        let _ = send.send(String::from_utf8_lossy(&last).trim_end().to_owned());
     });
+    receive
 }
 
 fn words(status: ExitStatus) -> String {

@@ -2,6 +2,8 @@
 
 use structopt::StructOpt;
 
+use crate::flags::Switch;
+
 /// Who has a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
@@ -32,6 +34,14 @@ macro_rules! passed {
             }
         }
     };
+}
+
+impl Passed {
+    /// Whether others may listen where the gateway does.
+    pub(super) fn reuseport(&self) -> bool {
+        // A bad value is refused with the gateway's other flags.
+        self.http_reuseport.as_deref().is_some_and(|given| matches!(given.parse(), Ok(Switch(true))))
+    }
 }
 
 passed! {
@@ -114,5 +124,6 @@ mod tests {
         assert_eq!(passed.args(&[Group::All, Group::Services]), ["-grpc.conns.max=7"]);
         assert_eq!(passed.args(&[Group::All, Group::Clients, Group::Gateway]), ["-http.reuseport=on"]);
         assert!(passed.args(&[Group::All, Group::Clients]).is_empty());
+        assert!(passed.reuseport() && !Passed::default().reuseport());
     }
 }

@@ -3,16 +3,17 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs::DirBuilder,
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::PathBuf,
 };
 
 use super::{Flags, passed::Group, probe::Ready};
 use crate::{
     exit::Exit,
-    flags::{self, ClientFlags, CommonFlags, FeedFlags, GatewayFlags, ProfileFlags, TopicFlags},
+    flags::{self, Addr, ClientFlags, CommonFlags, FeedFlags, GatewayFlags, ProfileFlags, TopicFlags},
+    lifecycle::{failed, listen_as},
 };
 
 /// What a process is, which decides when it is stopped.
@@ -57,7 +58,10 @@ pub(crate) fn is_free(port: u16) -> bool {
 /// Plans the processes that `flags` ask for; `is_free` tells whether a port can be had.
 pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan, Exit> {
     let mut ports = Ports { is_free, given: Vec::new(), notes: Vec::new() };
-    let http = ports.take(flags.http_addr.port(), "the gateway");
+    let http = match &flags.http_addr {
+        Some(addr) => ports.take_exactly("-http.addr", addr, flags.passed.reuseport())?,
+        None => ports.take(8080, "the gateway"),
+    };
     let gateway_debug = ports.take(6060, "the gateway's debug port");
     let mut processes = Vec::new();
     let etcd = match &flags.etcd_addr {
@@ -101,9 +105,9 @@ pub(crate) fn make(flags: &Flags, is_free: impl Fn(u16) -> bool) -> Result<Plan,
             });
         }
     }
-    let host = flags.http_addr.host().unwrap_or("localhost");
-    let url = format!("http://{host}:{http}");
-    let bind = flags.http_addr.host().unwrap_or_default();
+    let host = flags.http_addr.as_ref().and_then(Addr::host);
+    let url = format!("http://{}:{http}", host.unwrap_or("localhost"));
+    let bind = host.unwrap_or_default();
     let mut args = vec![format!("-http.addr={bind}:{http}"), format!("-debug.addr=127.0.0.1:{gateway_debug}")];
     args.extend(shared(flags, &etcd));
     args.extend(flags.passed.args(&[Group::All, Group::Clients, Group::Gateway]));
@@ -149,15 +153,27 @@ fn etcd(flags: &Flags, ports: &mut Ports<impl Fn(u16) -> bool>) -> Result<Proces
     })
 }
 
-/// Makes the folder that etcd and the services keep their data in.
+/// Makes the folder that etcd and the services keep their data in, and takes it for this process: as long as the file is
+/// open, no other `up` can. Without that etcd would wait for the other one's, and say nothing.
 ///
 /// # Errors
-/// The system refused it.
-pub(crate) fn make_folder(flags: &Flags) -> Result<(), Exit> {
+/// Another `up` has it, or the system refused it.
+pub(crate) fn take_folder(flags: &Flags) -> Result<File, Exit> {
     let data = &flags.data_dir;
+    let refused = |what: &str, error| Exit::Failed(format!("-data.dir: cannot {what} {}: {error}", data.display()));
     // As etcd recommends, for nobody else to read.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|error| Exit::Failed(format!("-data.dir: cannot make {}: {error}", data.display())))
+    DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| refused("make", error))?;
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(data.join("lock"));
+    let file = file.map_err(|error| refused("write to", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Exit::Usage(format!(
+            "flag -data.dir: {} is in use by another up; give another -data.dir, or stop it",
+            data.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(refused("lock", error)),
+    }
 }
 
 /// What every process of ours is told by `up` itself.
@@ -216,7 +232,17 @@ struct Ports<F> {
 }
 
 impl<F: Fn(u16) -> bool> Ports<F> {
-    /// `wanted`, or the next one that can be had; says so when somebody else has it.
+    /// The port of an address that was asked for: that one or none. Port 0 is one of the system's choice.
+    ///
+    /// # Errors
+    /// What the process would say that is to listen there.
+    fn take_exactly(&mut self, flag: &str, addr: &Addr, shared: bool) -> Result<u16, Exit> {
+        let bound = listen_as(flag, addr, shared)?.local_addr().map_err(failed("cannot listen"))?;
+        self.given.push(bound.port());
+        Ok(bound.port())
+    }
+
+    /// The default `wanted`, or the next one that can be had; says so when somebody else has it.
     fn take(&mut self, wanted: u16, what: &str) -> u16 {
         // Further instances lie ten above, out of the way of the other services.
         let mut port = wanted;

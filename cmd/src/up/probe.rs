@@ -1,20 +1,19 @@
-//! Whether a process is ready, asked at its own port.
+//! What each process says of itself, asked at its own port.
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::healthcheck;
+use crate::healthcheck::{self, Answer};
 
-/// How often all are asked.
+/// How often all are asked while some are not ready.
+const OFTEN: Duration = Duration::from_millis(100);
+/// How often all are asked when they are.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Where to ask.
@@ -26,18 +25,31 @@ pub(crate) enum Ready {
     Etcd(String),
 }
 
-/// Whether it says that it is ready.
-pub(crate) fn is_ready(ready: &Ready) -> bool {
-    match ready {
-        Ready::Debug(port) => get(&format!("127.0.0.1:{port}"), "/readyz").is_some(),
-        Ready::Etcd(addr) => get(addr, "/health").is_some_and(|body| body.contains("true")),
+/// What a process says of itself: that it is ready, or why it is not.
+pub(super) type Said = Result<(), String>;
+
+fn ask(ready: &Ready) -> Said {
+    let answer = match ready {
+        Ready::Debug(port) => get(&format!("127.0.0.1:{port}"), "/readyz"),
+        Ready::Etcd(addr) => get(addr, "/health"),
+    };
+    match answer {
+        Ok(Answer { status: 200, .. }) => Ok(()),
+        Ok(Answer { body, .. }) => Err(failing(&body)),
+        Err(error) => Err(format!("does not answer: {error}")),
     }
+}
+
+/// The checks that fail, of a `/readyz`; all, of any other text.
+fn failing(body: &str) -> String {
+    let failing: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("[-] ")).collect();
+    if failing.is_empty() { body.trim().to_owned() } else { failing.join("; ") }
 }
 
 /// Whether the gateway is connected to so many instances of each service.
 pub(crate) fn connected(debug: u16, wanted: &[(&str, u16)]) -> bool {
-    let Some(body) = get(&format!("127.0.0.1:{debug}"), "/instances") else { return false };
-    let Ok(services) = serde_json::from_str::<Value>(&body) else { return false };
+    let Ok(answer) = get(&format!("127.0.0.1:{debug}"), "/instances") else { return false };
+    let Ok(services) = serde_json::from_str::<Value>(&answer.body) else { return false };
     wanted.iter().all(|(name, count)| {
         let instances = services.get(name).and_then(|service| service.get("instances")).and_then(Value::as_array);
         let ready = |instance: &&Value| instance.get("ready") == Some(&Value::Bool(true));
@@ -48,7 +60,7 @@ pub(crate) fn connected(debug: u16, wanted: &[(&str, u16)]) -> bool {
 /// What processes say of themselves, asked by a thread of its own: a process that hangs must not keep others waiting.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
-    ready: Arc<Vec<AtomicBool>>,
+    said: Arc<Mutex<Vec<Said>>>,
 }
 
 impl Watch {
@@ -57,27 +69,43 @@ impl Watch {
     /// # Errors
     /// The system refused a thread.
     pub(super) fn start(processes: Vec<Ready>) -> io::Result<Self> {
-        let watch = Self { ready: Arc::new(processes.iter().map(|_| AtomicBool::new(false)).collect()) };
-        let seen = Arc::downgrade(&watch.ready);
+        let unasked = processes.iter().map(|_| Err("was not asked yet".to_owned())).collect();
+        let watch = Self { said: Arc::new(Mutex::new(unasked)) };
+        let held = Arc::downgrade(&watch.said);
         thread::Builder::new().name("probe".into()).spawn(move || {
-            while let Some(ready) = seen.upgrade() {
-                for (process, ready) in processes.iter().zip(ready.iter()) {
-                    ready.store(is_ready(process), Ordering::Relaxed);
+            while held.strong_count() > 0 {
+                let mut all_ready = true;
+                for (number, process) in processes.iter().enumerate() {
+                    let says = ask(process);
+                    all_ready &= says.is_ok();
+                    let Some(all) = held.upgrade() else { return };
+                    if let Some(said) = all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
+                        *said = says;
+                    }
                 }
-                drop(ready);
-                thread::park_timeout(EVERY);
+                thread::park_timeout(if all_ready { EVERY } else { OFTEN });
             }
         })?;
         Ok(watch)
     }
 
-    /// Whether the process of this number was ready when it was asked last.
-    pub(super) fn is_ready(&self, number: usize) -> bool {
-        self.ready.get(number).is_some_and(|ready| ready.load(Ordering::Relaxed))
+    /// What all said when they were asked last, in their order.
+    pub(super) fn said(&self) -> Vec<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The body of a 200.
-fn get(addr: &str, path: &str) -> Option<String> {
-    healthcheck::get(addr.parse().ok()?, path).ok().filter(|answer| answer.status == 200).map(|answer| answer.body)
+fn get(addr: &str, path: &str) -> io::Result<Answer> {
+    healthcheck::get(addr.parse().map_err(io::Error::other)?, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_checks_are_told_and_the_others_left_out() {
+        assert_eq!(failing("[-] feed: a\n[+] store: b\n[-] registry: c\n"), "feed: a; registry: c");
+        assert_eq!(failing("{\"health\":\"false\"}\n"), "{\"health\":\"false\"}");
+    }
 }

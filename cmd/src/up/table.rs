@@ -1,17 +1,21 @@
-//! The table below the log lines: each process, how it is, and where. Decided here, drawn by `screen.rs`.
+//! The table below the log lines: each process, how it is, and where. Decided here, drawn by `screen.rs`. And those that are
+//! late, in a line.
 
 use std::time::Duration;
 
 /// Rows at most: the table must fit on a small terminal, with lines above it.
 const ROWS_MAX: usize = 14;
 
+/// Processes at most that are named in a line.
+const NAMED_MAX: usize = 8;
+
 /// How one process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Running, and it says that it is ready.
     Ready,
-    /// Running, and not ready: it starts, waits for something, or stops.
-    NotReady,
+    /// Running, and not ready: it starts, waits for something, or stops; and what it says of that.
+    NotReady(String),
     /// Ended; it starts again after this time.
     Waiting(Duration),
     /// Ended for good.
@@ -29,6 +33,22 @@ pub(super) struct Status {
     pub(super) restarts: u32,
     /// Where it is, for people.
     pub(super) shown: String,
+}
+
+/// The processes that are not ready, each with what is known of it; when all are, what else there is to wait for.
+pub(super) fn late(all: &[Status]) -> String {
+    let late = all.iter().filter(|one| one.state != State::Ready).map(|one| match &one.state {
+        State::NotReady(why) => format!("{} ({why})", one.name),
+        _ => format!("{} (ended)", one.name),
+    });
+    let mut named: Vec<_> = late.collect();
+    if named.is_empty() {
+        return "the gateway is not connected to all instances".into();
+    }
+    let more = named.len().saturating_sub(NAMED_MAX);
+    named.truncate(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("not ready: {}{more}", named.join(", "))
 }
 
 /// The lines of the table. Ready ones are left out first when there are too many; the last line counts them.
@@ -58,10 +78,10 @@ pub(super) fn rows(all: &[Status]) -> Vec<String> {
 }
 
 fn row(one: &Status, width: usize) -> String {
-    let (color, state) = match one.state {
+    let (color, state) = match &one.state {
         State::Ready => (32, "ready".to_owned()),
-        State::NotReady => (33, "not ready".to_owned()),
-        State::Waiting(wait) => (31, format!("again in {}", span(wait))),
+        State::NotReady(_) => (33, "not ready".to_owned()),
+        State::Waiting(wait) => (31, format!("again in {}", span(*wait))),
         State::Ended => (0, "ended".to_owned()),
     };
     let (pid, time) = match one.running {
@@ -106,7 +126,7 @@ mod tests {
         let mut all: Vec<_> = (0..40).map(|n| status(&format!("feed.{n}"), State::Ready)).collect();
         assert_eq!(rows(&all).len(), ROWS_MAX);
         if let Some(last) = all.last_mut() {
-            last.state = State::NotReady;
+            last.state = State::NotReady("starts".into());
         }
         let rows_of_40 = rows(&all);
         assert_eq!(rows_of_40.len(), ROWS_MAX);
@@ -114,8 +134,19 @@ mod tests {
         assert_eq!(rows_of_40.last().map(String::as_str), Some("of 40 processes 39 are ready"));
         let few: Vec<_> = all.iter().take(ROWS_MAX - 1).cloned().collect();
         assert_eq!(rows(&few).len(), ROWS_MAX);
-        all.iter_mut().for_each(|one| one.state = State::NotReady);
+        all.iter_mut().for_each(|one| one.state = State::NotReady("starts".into()));
         assert_eq!(rows(&all).len(), ROWS_MAX);
+    }
+
+    #[test]
+    fn late_ones_are_named_with_what_they_say_but_not_all_of_many() {
+        let late_one = |name: &str| status(name, State::NotReady("registry: etcd is away".into()));
+        let dead = status("topic.1", State::Waiting(Duration::from_secs(1)));
+        let some = [status("etcd", State::Ready), late_one("feed.1"), dead];
+        assert_eq!(late(&some), "not ready: feed.1 (registry: etcd is away), topic.1 (ended)");
+        let many: Vec<_> = (0..NAMED_MAX + 2).map(|n| late_one(&format!("feed.{n}"))).collect();
+        assert!(late(&many).ends_with("feed.7 (registry: etcd is away) and 2 more"), "{}", late(&many));
+        assert_eq!(late(&[status("etcd", State::Ready)]), "the gateway is not connected to all instances");
     }
 
     #[test]

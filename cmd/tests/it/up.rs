@@ -1,10 +1,13 @@
 //! `up`: starts all, restarts the dead, stops in order, and leaves nothing behind however it ends.
 
+mod ends;
+mod starts;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,6 +21,10 @@ use crate::{
 /// One `up` at a time: each looks for free ports first and uses them later.
 static ALONE: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Up {
     child: Child,
     /// Whether it runs on a terminal that `script` made, as its child.
@@ -29,17 +36,27 @@ struct Up {
 
 impl Up {
     fn start(args: &[&str]) -> Self {
-        Self::start_by(args, false)
+        Self::start_on(free_port(), args)
     }
 
-    fn start_by(args: &[&str], terminal: bool) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The same, on a port of the caller's choice.
+    fn start_on(port: u16, args: &[&str]) -> Self {
+        let addr = format!("-http.addr=127.0.0.1:{port}");
+        Self::start_by(alone(), port, &[&[addr.as_str()], args].concat(), false)
+    }
+
+    fn start_on_terminal(args: &[&str]) -> Self {
         let port = free_port();
-        let folder = std::env::temp_dir().join(format!("up-{}-{port}", std::process::id()));
+        let addr = format!("-http.addr=127.0.0.1:{port}");
+        Self::start_by(alone(), port, &[&[addr.as_str()], args].concat(), true)
+    }
+
+    fn start_by(alone: MutexGuard<'static, ()>, port: u16, args: &[&str], terminal: bool) -> Self {
+        let folder = std::env::temp_dir().join(format!("up-{}-{}", std::process::id(), free_port()));
         fs::create_dir_all(&folder).unwrap();
         let out = File::create(folder.join("out")).unwrap();
-        let own = [format!("-http.addr=127.0.0.1:{port}"), format!("-data.dir={}", folder.join("data").display())];
-        let all: Vec<_> = own.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        let own = format!("-data.dir={}", folder.join("data").display());
+        let all: Vec<_> = std::iter::once(own.as_str()).chain(args.iter().copied()).collect();
         let mut command = Command::new(binary("up"));
         command.args(&all);
         if terminal {
@@ -50,8 +67,13 @@ impl Up {
     }
 
     fn ready(self) -> Self {
-        wait_for("up is ready", || self.out().contains("Ctrl-C stops everything\n").then_some(()));
+        wait_for("up is ready", || self.out().contains("Ctrl-C stops everything").then_some(()));
         self
+    }
+
+    /// Waits for its end.
+    fn exited(&mut self) -> ExitStatus {
+        wait_for("the end of up", || self.child.try_wait().unwrap())
     }
 
     fn out(&self) -> String {
@@ -67,6 +89,20 @@ impl Up {
     /// The processes that it started and that run now: number and name.
     fn children(&self) -> Vec<(u32, String)> {
         children(self.pid())
+    }
+
+    /// Waits until no process runs that has its folder or its port among its arguments.
+    fn nothing_is_left(&self) {
+        let [folder, addr] = [self.folder.display().to_string(), format!("127.0.0.1:{}", self.port)];
+        wait_for("the end of all processes", || {
+            let running = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+                // One that has ended has no arguments any more.
+                let arguments = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+                Some(String::from_utf8_lossy(&arguments).into_owned())
+            });
+            let left = running.filter(|arguments| arguments.contains(&folder) || arguments.contains(&addr)).count();
+            (left == 0).then_some(())
+        });
     }
 }
 
@@ -125,8 +161,7 @@ fn the_system_works_heals_and_stops_in_order() {
     let children = up.children();
     assert_eq!(children.len(), want.len());
     kill(up.pid(), Signal::INT);
-    let status = wait_for("the end", || up.child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(up.exited().code(), Some(0));
     let said = up.out();
     let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("no {words:?} in {said}"));
     assert!(at("apigateway ends") < at("feed ends") && at("feed ends") < at("all stopped"), "{said}");
@@ -170,10 +205,10 @@ fn missing_etcd_is_told_with_what_to_do() {
 
 #[test]
 fn table_on_a_terminal_changes_in_place_below_the_lines() {
-    let mut up = Up::start_by(&["-feed=2", "-log.format=pretty"], true);
-    // The table, when it is the last on the screen: a row's words by the process's name.
-    let table = |up: &Up| -> Option<BTreeMap<String, Vec<String>>> {
-        let lines = shown(&up.out());
+    let mut up = Up::start_on_terminal(&["-feed=2", "-log.format=pretty"]);
+    // The table, when it is the last of what was written: a row's words by the process's name.
+    let table_of = |written: &str| -> Option<BTreeMap<String, Vec<String>>> {
+        let lines = shown(written);
         let heads: Vec<_> = lines.iter().enumerate().filter(|(_, line)| line.starts_with("name ")).collect();
         assert!(heads.len() <= 1, "one table, and no remains of others: {lines:#?}");
         let (at, _) = heads.first()?;
@@ -186,7 +221,8 @@ fn table_on_a_terminal_changes_in_place_below_the_lines() {
         rows.collect()
     };
     let all_ready = |up: &Up| {
-        table(up).filter(|rows| rows.len() == up.children().len() && rows.values().all(|row| row[1] == "ready"))
+        table_of(&up.out())
+            .filter(|rows| rows.len() == up.children().len() && rows.values().all(|row| row[1] == "ready"))
     };
     let rows = wait_for("all are ready", || all_ready(&up).filter(|rows| rows.contains_key("apigateway")));
     for name in ["etcd", "feed.1", "feed.2", "profile.1", "topic.1"] {
@@ -201,11 +237,18 @@ fn table_on_a_terminal_changes_in_place_below_the_lines() {
     let lines = shown(&up.out());
     let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{lines:#?}"));
     assert!(at("feed.1 ended (signal 9)") < at("restarts  where"), "{lines:#?}");
-    wait_for("the words of welcome", || up.out().contains("Ctrl-C stops everything").then_some(()));
+    let rows = wait_for("the table below the words of welcome", || {
+        let out = up.out();
+        let welcome = out.find("Ctrl-C stops everything")?;
+        // What stands there until it is erased for the first time.
+        let end = out[welcome..].find("\u{1b}[J").map_or(out.len(), |end| welcome + end);
+        let end = out[..end].rfind('\r').filter(|end| *end > welcome).unwrap_or(end);
+        table_of(&out[..end]).filter(|rows| rows.len() == up.children().len())
+    });
+    assert!(rows.values().all(|row| row[1] == "ready"), "as the words say: {rows:?}");
 
     kill(up.pid(), Signal::INT);
-    let status = wait_for("the end", || up.child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(up.exited().code(), Some(0));
     let lines = shown(&up.out());
     assert!(!lines.iter().any(|line| line.starts_with("name ")), "{lines:#?}");
     assert!(
