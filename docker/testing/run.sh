@@ -2,19 +2,23 @@
 # The images and the compose file, run for real: on a docker daemon of its own, with stand-ins for the images of others.
 #
 #   docker/testing/run.sh [FOLDER]    FOLDER has static binaries; without it they are built
+#
+# $COMPOSE runs the file, as docker-compose does; COMPOSE=$(docker/testing/compose2) is `docker compose` 2.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-work=$(mktemp -d)
+work=$(mktemp -d) events="" compose=${COMPOSE:-docker-compose}
 # shellcheck source=docker/testing/lib.sh
 . docker/testing/lib.sh
 # shellcheck source=docker/testing/stand-ins.sh
 . docker/testing/stand-ins.sh
-need dockerd docker.io && need docker-compose docker-compose && need etcd etcd-server && need etcdctl etcd-client
-need curl curl && need python3 python3 && need readelf binutils
+need dockerd docker.io && need "$compose" docker-compose && need etcd etcd-server && need etcdctl etcd-client
+need curl curl && need python3 python3 && need readelf binutils && need protoc protobuf-compiler
+if [ $# -gt 0 ]; then binaries=$(realpath "$1"); else .ci/static-build && binaries=$(realpath "${CARGO_TARGET_DIR:-target}/static"); fi
 
 finish() {
     local code=$?
     [ "$code" = 0 ] || compose logs --tail=20 2>/dev/null || true
+    [ -z "$events" ] || kill "$events" 2>/dev/null || true
     compose down --volumes --timeout 15 >/dev/null 2>&1 || true
     docker/testing/daemon stop "$work/daemon" >/dev/null 2>&1 || true
     rm -rf "$work"
@@ -22,7 +26,7 @@ finish() {
 trap finish EXIT
 environment=$(docker/testing/daemon start "$work/daemon")
 eval "$environment"
-compose() { docker-compose --file docker/docker-compose.yml --project-name "deploy$$" "$@"; }
+compose() { "$compose" --file docker/docker-compose.yml --project-name "deploy$$" "$@"; }
 http() { ip netns exec "$NETNS" curl --silent --show-error --max-time 5 "$@"; }
 url=http://localhost:8080 debug=http://localhost:6060
 
@@ -30,8 +34,8 @@ say "stand-ins"
 stand_ins_of_docker
 
 say "images"
-docker/build.sh --local ${1:+"$1"} >"$work/build" 2>&1 || { cat "$work/build" && fail "build.sh"; }
-version=$("${1:-${CARGO_TARGET_DIR:-target}/static}/feed" -version) && version=${version#* }
+docker/build.sh --local "$binaries" >"$work/build" 2>&1 || { cat "$work/build" && fail "build.sh"; }
+version=$("$binaries/feed" -version) && version=${version#* }
 for command in apigateway feed profile topic; do
     image=microservice-app/$command:latest
     field() { docker image inspect --format "$1" "$image"; }
@@ -44,21 +48,48 @@ for command in apigateway feed profile topic; do
     files=$(docker create "$image" | xargs docker export | tar --list | grep -v '/$' | grep -vE '^(dev|proc|sys|etc/(hosts|hostname|resolv.conf|mtab)|\.dockerenv)' | sort)
     check "$image has nothing else in it" same "$(printf '%s\n' "$command" etc/ssl/certs/ca-certificates.crt | sort)" "$files"
 done
-check "another prefix and tag" docker/build.sh --local "${1:-${CARGO_TARGET_DIR:-target}/static}" --prefix example.com/team --tag v9
+check "another prefix and tag" docker/build.sh --local "$binaries" --prefix example.com/team --tag v9
 check "are names of the same images" docker image inspect example.com/team/feed:v9 example.com/team/apigateway:v9
 
 say "compose"
 check "docker-compose.yml is valid" compose config --quiet
-check "everything starts, in order of health" compose up -d
+check "docker compose 2 is here" docker/testing/compose2
+compose2=$(cat "$work/check")
+for file in docker/docker-compose.yml monitor/docker-compose.yml monitor/docker-compose.yml.2; do
+    check "$file is valid for it, too" "$compose2" --file "$file" config --quiet
+done
+check "tracer/ on top of docker/ is valid for it, too" env --chdir tracer "$compose2" config --quiet
+docker events --since "$(date +%s)" --filter event=start --filter event=health_status \
+    --format '{{index .Actor.Attributes "com.docker.compose.service"}} {{.Action}}' >"$work/events" &
+events=$!
+check "everything starts" compose up -d
 health() { same "$2" "$(docker inspect --format '{{.State.Health.Status}}' "$(compose ps -q "$1")")"; }
 eventually 30 "the gateway is healthy" health apigateway healthy
 for service in feed profile topic; do eventually 10 "the gateway is connected to $service" connected "$debug" "$service" 1; done
 check "the README's curls" transcript "$url"
+# after EVENT EVENT: when each happened first.
+after() { awk -v late="$1" -v early="$2" '$0 == early { seen = 1 } $0 == late { exit } END { exit !(seen && $0 == late) }' "$work/events"; }
+for service in feed profile topic; do
+    for other in etcd postgres; do check "$service was started when $other was healthy" after "$service start" "$other health_status: healthy"; done
+    check "the gateway was started when $service was healthy" after "apigateway start" "$service health_status: healthy"
+done
+kill "$events" && events=""
 for service in etcd postgres feed profile topic apigateway; do
     limits=$(docker inspect --format '{{.HostConfig.Memory}} {{.HostConfig.ReadonlyRootfs}}' "$(compose ps -q "$service")")
     check "$service has a memory limit: $((${limits% *} / 1048576)) MiB" [ "${limits% *}" -gt 0 ]
     case $service in etcd | postgres) ;; *) check "$service cannot write to its image" same true "${limits#* }" ;; esac
 done
+profiled() { # with a sample in it
+    same 200 "$(http --max-time 20 -o "$work/profile" -w '%{http_code}' "$debug/debug/pprof/profile?seconds=1")" &&
+        gzip -dc "$work/profile" | protoc --decode_raw | grep '^2 {'
+}
+ip netns exec "$NETNS" "$binaries/load" -connections=2000 -rate=0 -duration=15s -progress=off >"$work/load" 2>&1 &
+load=$!
+check "the gateway under load tells what it spends its time on" profiled
+check "2,000 connections have been reading for 15 s" wait "$load"
+cat "$work/load"
+unharmed() { same "false 0" "$(docker inspect --format '{{.State.OOMKilled}} {{.RestartCount}}' "$(compose ps -q "$1")")"; }
+for service in etcd postgres feed profile topic apigateway; do check "$service had memory enough" unharmed "$service"; done
 
 say "scale"
 check "three feeds" compose up -d --no-recreate --scale feed=3
