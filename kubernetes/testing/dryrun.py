@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Applies rendered manifests to an API server with dry-run, and creates a pod from each template so that pod security has
-its say. Only what everything else stands on is made for real: the namespace, its accounts, the definitions.
+its say. Only what everything else stands on is made for real: the namespace, its accounts, the definition.
 
-    dryrun.py URL TOKEN RENDERED DEFINITION
+    dryrun.py URL TOKEN RENDERED [DEFINITION]    DEFINITION is of the kinds that Kubernetes itself has not
 """
 
 import copy
@@ -15,12 +15,10 @@ import urllib.request
 
 import yaml
 
-url, token, rendered, definition = sys.argv[1:]
+url, token, rendered, *definitions = sys.argv[1:]
 context = ssl._create_unverified_context()  # its certificate was made a moment ago
 with open(rendered) as text:
     objects = [one for one in yaml.safe_load_all(text) if one]
-with open(definition) as text:
-    crd = yaml.safe_load(text)
 wrong = []
 
 
@@ -69,16 +67,19 @@ def pod(one):
 
 
 namespace = next(one for one in objects if one["kind"] == "Namespace")
-apply(crd, dry=False)
 apply(namespace, dry=False)
 default = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace["metadata"]["name"]}}
 for account in [one for one in objects if one["kind"] == "ServiceAccount"] + [default]:
     apply(account, dry=False)
-deadline = time.monotonic() + 30
-while call("GET", f"/apis/{crd['spec']['group']}/v1")[0] != 200:
-    if time.monotonic() > deadline:
-        sys.exit("the server does not serve the definition it was given, not in 30 s")
-    time.sleep(0.1)
+for definition in definitions:
+    with open(definition) as text:
+        crd = yaml.safe_load(text)
+    apply(crd, dry=False)
+    deadline = time.monotonic() + 30
+    while call("GET", f"/apis/{crd['spec']['group']}/v1")[0] != 200:
+        if time.monotonic() > deadline:
+            sys.exit("the server does not serve the definition it was given, not in 30 s")
+        time.sleep(0.1)
 
 for one in objects:
     apply(one)
