@@ -82,13 +82,13 @@ renew_services() {
     done
 }
 
-# healthy COMMAND...: asks until it says so.
+# healthy COMMAND...: asks until it says so; node-0, which may come up at the same time, fetches etcd first.
 healthy() {
-    for _ in $(seq 120); do
+    for _ in $(seq 600); do
         "$@" >/dev/null 2>&1 && echo "$(hostname) runs, at $LOCAL_IP" && return
         sleep 0.5
     done
-    echo "$(hostname) is not ready after a minute:" >&2 && "$@"
+    echo "$(hostname) is not ready after five minutes:" >&2 && "$@"
 }
 
 install_archive
