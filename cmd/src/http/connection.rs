@@ -1,7 +1,7 @@
 //! One connection, from its acceptance to its end.
 //!
 //! ```text
-//!   wait for bytes <------------ idle for a second: no buffers
+//!   wait for bytes <------------ idle for a quarter of a second: no buffers
 //!        |                               ^
 //!        v                               |
 //!   hyper: request, answer, request, answer, ... ------> closed, or cut by the watch

@@ -83,7 +83,7 @@ pub(super) struct Watched {
 const NEVER: u64 = u64::MAX;
 
 /// Milliseconds without a request after which a connection rests.
-const REST: u64 = 1000;
+const REST: u64 = 250;
 
 /// Connections that are ended or put to rest at once, before others' requests get a turn; more only when there are more
 /// than [`TURNS`] times so many.

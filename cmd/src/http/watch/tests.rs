@@ -51,11 +51,11 @@ fn answered(between: bool) -> Watched {
 }
 
 #[test]
-fn who_is_idle_for_a_second_rests_within_its_time() {
+fn who_is_idle_rests_within_its_time() {
     let watched = answered(true);
-    at(&watched, 999);
+    at(&watched, REST - 1);
     assert!(!watched.is_tired());
-    at(&watched, 1_000);
+    at(&watched, REST);
     assert!(watched.is_tired());
     watched.rest();
     assert!(!watched.is_tired());
@@ -81,7 +81,7 @@ fn who_has_a_whole_request_waiting_or_drains_does_not_rest() {
     let draining = answered(true);
     draining.drain();
     for watched in [waiting, draining] {
-        at(&watched, 1_000);
+        at(&watched, REST);
         assert!(!watched.is_tired());
     }
 }
