@@ -1,7 +1,8 @@
 //! `/debug/pprof/`: what burns the CPU, as a file for `go tool pprof` and as a flame graph.
 //!
-//! Sampling interrupts whatever runs, 99 times per second of CPU time. The wait is asynchronous; starting and the report,
-//! which look symbols up for long, have threads of their own.
+//! Sampling interrupts whatever runs, 99 times per second of CPU time. The kernel does so at a tick of its clock alone,
+//! 100 to 1,000 times a second, whence work that comes in step with it, between two ticks, is never seen. The wait is
+//! asynchronous; starting and the report, which look symbols up for long, have threads of their own.
 
 use std::{
     io::Write as _,
@@ -37,11 +38,12 @@ cmdline                     the command line, NUL-separated, credentials masked
 profile?seconds=30          CPU profile; go tool pprof http://HOST/debug/pprof/profile?seconds=30
 flamegraph?seconds=30       the same as a flame graph (SVG)
 
-One profile at a time, 1 to 60 seconds.
+One profile at a time, 1 to 60 seconds. Work that comes at an even pace, in step with
+the kernel's clock and always between its ticks, leaves no samples.
 ";
 
-/// The flame graph of a process that did nothing.
-const IDLE: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" width="400" height="40"><text x="10" y="25">No samples: the process was idle.</text></svg>"#;
+/// The flame graph without samples.
+const EMPTY: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" width="700" height="40"><text x="10" y="25">No samples: the process was idle at each tick of the clock.</text></svg>"#;
 
 /// Adds the routes.
 pub(super) fn routes(app: &mut Server<()>) {
@@ -152,7 +154,7 @@ fn packed(report: &Report) -> Result<Vec<u8>, String> {
 
 fn flames(report: &Report) -> Result<Vec<u8>, String> {
     if report.data.is_empty() {
-        return Ok(IDLE.into());
+        return Ok(EMPTY.into());
     }
     let mut svg = Vec::new();
     // Written to memory it cannot fail, but the profiler would panic if it did.
