@@ -209,6 +209,20 @@ impl Inner {
 
     /// Attempts until one is answered, or none is left.
     async fn attempts(&self, call: &Call<'_>) -> Result<(Bytes, Option<Degraded>), CallError> {
+        let mut second_best = None;
+        match self.attempts_for_better(call, &mut second_best).await {
+            Err(error) if error.is_outage() => second_best.ok_or(error),
+            answer => answer,
+        }
+    }
+
+    /// Attempts until one is answered well. Of the repeated ones, which a service below may not repeat in turn, a degraded
+    /// answer becomes the `second_best`, and another instance is asked.
+    async fn attempts_for_better(
+        &self,
+        call: &Call<'_>,
+        second_best: &mut Option<(Bytes, Option<Degraded>)>,
+    ) -> Result<(Bytes, Option<Degraded>), CallError> {
         let mut tried: Vec<Arc<Instance>> = Vec::new();
         let mut last: Option<CallError> = None;
         let mut sent = Sent::No;
@@ -227,6 +241,11 @@ impl Inner {
             };
             let instance = Arc::clone(&picked.instance);
             let (error, failed) = match self.attempt(call, picked, made).await {
+                Ok((reply, Some(how))) if made > 1 && how.is_outage() => {
+                    *second_best = Some((reply, Some(how)));
+                    let Outcome { error, failed, .. } = Outcome::of_degraded(how, self.service.name);
+                    (error, failed)
+                }
                 Ok(answer) => {
                     if let Some(trail) = &call.context.explain {
                         trail.attempted(&instance, began, Code::Ok, Next::Answer);

@@ -38,23 +38,28 @@ impl CallError {
     /// Whether no instance could answer, as against an answer that says no: only then may a read be answered degraded.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        match self.code {
-            Code::Unavailable | Code::DeadlineExceeded => true,
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::DataLoss
-            | Code::Unauthenticated => false,
-        }
+        is_outage(self.code)
+    }
+}
+
+/// Whether a code says that nobody could answer.
+pub(crate) fn is_outage(code: Code) -> bool {
+    match code {
+        Code::Unavailable | Code::DeadlineExceeded => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
     }
 }

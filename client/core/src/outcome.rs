@@ -10,6 +10,7 @@ use crate::{
     conn::Failure,
     context::RETRY_PUSHBACK,
     error::{CallError, Sent},
+    reply::Degraded,
     retry::Failed,
 };
 
@@ -55,6 +56,19 @@ impl Outcome {
                 Self { error, failed, verdict }
             }
         }
+    }
+
+    /// An answer, but a degraded one: the failure further down that it tells of.
+    pub(crate) fn of_degraded(how: Degraded, service: &str) -> Self {
+        let error = CallError {
+            code: how.reason,
+            message: format!("{service} answered degraded: {how}"),
+            sent: Sent::Maybe,
+            answered: true,
+            retry_after: None,
+        };
+        let failed = Failed { sent: Sent::Maybe, transient: true, pushed_back: false };
+        Self { error, failed, verdict: Verdict::Success }
     }
 
     /// No answer within the time given, or the instance's own word that this time is over.

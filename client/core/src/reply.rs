@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use tonic::{Code, metadata::MetadataMap};
 
+use crate::error::is_outage;
+
 /// The metadata key under which a service says that its answer is degraded: `stale; reason=UNAVAILABLE`.
 pub(crate) const DEGRADED: &str = "x-degraded";
 /// The metadata key of a stale answer's age, in seconds.
@@ -66,6 +68,11 @@ impl Degraded {
         if let Kind::Stale { age } = self.kind {
             metadata.insert(AGE, age.as_secs().into());
         }
+    }
+
+    /// Whether somebody else may do better: an instance that could not be reached, or not in time, was missed.
+    pub(crate) fn is_outage(&self) -> bool {
+        is_outage(self.reason)
     }
 
     /// Reads what a service said of its answer; an unknown wording counts as a default for an unknown reason.

@@ -89,7 +89,8 @@ pub fn decide(
     if situation.made >= situation.allowed {
         return Err(Refusal::Attempts);
     }
-    if situation.retried_upstream {
+    // What was never sent was not tried here (gRFC A6's "transparent retries").
+    if situation.retried_upstream && failed.sent == Sent::Maybe {
         return Err(Refusal::Upstream);
     }
     if failed.pushed_back {
@@ -209,7 +210,9 @@ mod tests {
     #[test]
     fn every_bound_refuses_by_its_name() {
         assert_eq!(refusal(BROKEN, Situation { made: 3, ..READ }), Some(Refusal::Attempts));
-        assert_eq!(refusal(BROKEN, Situation { retried_upstream: true, ..READ }), Some(Refusal::Upstream));
+        let repetition = Situation { retried_upstream: true, ..READ };
+        assert_eq!(refusal(BROKEN, repetition), Some(Refusal::Upstream));
+        assert_eq!(refusal(Failed { sent: Sent::No, ..BROKEN }, repetition), None);
         assert_eq!(refusal(Failed { pushed_back: true, ..BROKEN }, READ), Some(Refusal::Pushback));
         assert_eq!(refusal(BROKEN, Situation { left: Duration::ZERO, ..READ }), Some(Refusal::Deadline));
     }

@@ -13,6 +13,8 @@ use crate::{
     rows::Length,
 };
 
+/// Of the requests that should have gone well and did not, so many are told of one by one.
+const TOLD: usize = 5;
 /// Instances of each service.
 pub(crate) const EACH: usize = 3;
 
@@ -235,8 +237,12 @@ impl Seen {
     /// No read was anything but true.
     pub(crate) fn no_failed_reads(self) -> Self {
         self.later(|records, _| {
-            let wrong = records.iter().filter(|record| !record.write && record.class != Class::Good).count();
-            Check::new("0 failed reads, 0 degraded", wrong == 0, format!("{wrong} of {}", records.len()))
+            let wrong: Vec<_> = records.iter().filter(|record| !record.write && record.class != Class::Good).collect();
+            let mut measured = format!("{} of {}", wrong.len(), records.len());
+            for Record { due, what, class, latency, .. } in wrong.iter().take(TOLD) {
+                measured += &format!("; after {due:.1?} {what:?}: {class:?} in {latency:.0?}");
+            }
+            Check::new("0 failed reads, 0 degraded", wrong.is_empty(), measured)
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use async_std::task;
 use client_core::{
-    CallError, Caller, Config, Context, Directory, Health, Kind, Method, Parts, Reply, Sent, Service, State,
+    CallError, Caller, Config, Context, Degraded, Directory, Health, Kind, Method, Parts, Reply, Sent, Service, State,
     directory::{ServiceName, fixed::Fixed},
     explain::{Next, Trail},
 };
@@ -34,6 +34,8 @@ static FEED: Service = Service {
 #[derive(Clone, Debug)]
 enum Mode {
     Answer,
+    /// Answers, and says that it is a default, for this reason.
+    Degrade(Code),
     Refuse(Code),
     Hang,
 }
@@ -58,17 +60,18 @@ impl Drop for Running<'_> {
 }
 
 impl Fake {
-    async fn act(&self) -> Result<(), Status> {
+    async fn act(&self) -> Result<Option<Degraded>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let mode = self.mode.lock().unwrap().clone();
         match mode {
-            Mode::Answer => Ok(()),
+            Mode::Answer => Ok(None),
+            Mode::Degrade(reason) => Ok(Some(Degraded { kind: Kind::Default, reason })),
             Mode::Refuse(code) => Err(Status::new(code, "as told")),
             Mode::Hang => {
                 let mut running = Running(self, false);
                 std::future::pending::<()>().await;
                 running.1 = true;
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -87,9 +90,13 @@ struct Shared(Arc<Fake>);
 #[tonic::async_trait]
 impl feed_server::Feed for Shared {
     async fn get_feeds(&self, _: Request<GetFeedsRequest>) -> Result<Response<GetFeedsResponse>, Status> {
-        self.0.act().await?;
+        let degraded = self.0.act().await?;
         let feed = FeedRecord { id: self.0.number, user_id: 1, content: String::new() };
-        Ok(Response::new(GetFeedsResponse { feeds: vec![feed] }))
+        let mut response = Response::new(GetFeedsResponse { feeds: vec![feed] });
+        if let Some(degraded) = degraded {
+            degraded.write(response.metadata_mut());
+        }
+        Ok(response)
     }
 
     async fn create_feed(&self, _: Request<FeedRecord>) -> Result<Response<OkResponse>, Status> {
@@ -365,6 +372,44 @@ fn call_that_is_a_retry_itself_is_tried_once() {
     let context = Context { retried: true, ..strict() };
     assert_eq!(rig.read(&context).unwrap_err().code, Code::Unavailable);
     assert_eq!(rig.fakes.iter().map(|fake| fake.calls()).sum::<usize>(), 1);
+}
+
+#[test]
+fn degraded_answer_to_a_repeated_attempt_is_given_only_if_nobody_has_a_better_one() {
+    let degraded = |reason| Some(Degraded { kind: Kind::Default, reason });
+    // To a read that asks them in this order.
+    let answer = |second: Code, third: Mode| {
+        let rig = Rig::start(3, Config::default());
+        let mut turns: Vec<_> = rig.addrs.iter().zip(&rig.fakes).collect();
+        turns.sort_by_key(|(addr, _)| *addr);
+        turns[0].1.set(Mode::Refuse(Code::Unavailable));
+        turns[1].1.set(Mode::Degrade(second));
+        turns[2].1.set(third);
+        let trail = Trail::default();
+        let context = Context { explain: Some(trail.clone()), ..Context::default() };
+        let reply = (0..3)
+            .map(|_| rig.read(&context))
+            .find(|_| *trail.read().unwrap().attempts[0].addr == **turns[0].0)
+            .expect("each is asked first in its turn");
+        reply.map(|Reply { value, degraded }| {
+            (turns.iter().position(|(_, fake)| fake.number == value.feeds[0].id).unwrap() + 1, degraded)
+        })
+    };
+    let late = Code::DeadlineExceeded;
+    assert_eq!(answer(late, Mode::Answer).unwrap(), (3, None));
+    assert_eq!(answer(late, Mode::Degrade(Code::Unavailable)).unwrap(), (3, degraded(Code::Unavailable)));
+    assert_eq!(answer(late, Mode::Refuse(Code::Unavailable)).unwrap(), (2, degraded(late)));
+    assert_eq!(answer(late, Mode::Refuse(Code::NotFound)).unwrap_err().code, Code::NotFound);
+    // Not for want of an instance: another would say the same.
+    assert_eq!(answer(Code::Internal, Mode::Answer).unwrap(), (2, degraded(Code::Internal)));
+}
+
+#[test]
+fn degraded_answer_to_a_first_attempt_is_given_as_it_is() {
+    let rig = Rig::start(2, Config::default());
+    rig.fakes[0].set(Mode::Degrade(Code::Unavailable));
+    let degraded = (0..20).filter(|_| rig.read(&Context::default()).unwrap().degraded.is_some()).count();
+    assert_eq!(degraded, 10);
 }
 
 #[test]

@@ -222,7 +222,7 @@ pub(super) fn random_pairs(length: &Length) -> Outcome {
     let seed = std::env::var("PROVE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut means = Means { fakes: Fakes::start(1, Mode::Unavailable), slow: Vec::new() };
-    Scene::start(length, &[]).under_load(move |scene, _| {
+    Scene::start(length, &[]).under_load(move |scene, load| {
         let before = held(scene);
         let (mut done, mut panics, mut slowest) = (BTreeMap::<String, usize>::new(), 0, Duration::ZERO);
         for _ in 0..rounds {
@@ -230,7 +230,7 @@ pub(super) fn random_pairs(length: &Length) -> Outcome {
             let first = FAULTS[random.usize(..FAULTS.len())];
             let fits: Vec<_> = FAULTS.into_iter().filter(|other| first.goes_with(*other)).collect();
             let pair = [first, fits[random.usize(..fits.len())]];
-            println!("prove:   {pair:?}");
+            println!("prove:   after {:.1?}: {pair:?}", load.now());
             pair.iter().for_each(|fault| fault.strike(scene, &mut means));
             wait(Duration::from_secs(random.u64(3..8)));
             // A restart throws the log away.
