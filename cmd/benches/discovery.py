@@ -31,11 +31,10 @@ class Registry:
     def put(self, address):
         self._ask("kv/put", {"key": self._coded(PREFIX + address), "value": self._coded(address)})
 
-    def put_all(self, addresses, at_once=100):
-        for start in range(0, len(addresses), at_once):
-            puts = [{"requestPut": {"key": self._coded(PREFIX + address), "value": self._coded(address)}}
-                    for address in addresses[start : start + at_once]]
-            self._ask("kv/txn", {"success": puts})
+    def put_all(self, addresses, prefix=PREFIX):
+        """Seconds that it took."""
+        command = [BARE / "register", self.url, prefix]
+        return float(subprocess.run(command, input="\n".join(addresses), check=True, capture_output=True, text=True).stdout)
 
     def delete(self, address):
         self._ask("kv/deleterange", {"key": self._coded(PREFIX + address)})
@@ -95,27 +94,39 @@ def fresh(crowd, times, network):
     return {"p50_ms": statistics.median(waits), "p99_ms": percentile(waits, 0.99), "most_ms": max(waits)}
 
 
-def measure(options, instances, times=200):
+def absorb(options, instances):
+    """Reads while nothing happens, while etcd is given as many keys that are not the gateway's, and while all instances come."""
     with Crowd() as crowd:
         out = crowd.folder / "load.json"
         crowd.keys.put_all(addresses(3, crowd.port))
         crowd.settle(3)
-        result = {"instances": instances}
-        calm = crowd.load(options.rate, 10, out)
-        calm.wait()
-        result["calm"] = json.loads(out.read_text())["reads"]
-        if instances > 3:
-            absorbing = crowd.load(options.rate, 10, out)
-            started = time.monotonic()
-            crowd.keys.put_all(addresses(instances, crowd.port))
-            result["written_s"] = time.monotonic() - started
-            crowd.settle(instances)
-            result["absorbed_s"] = time.monotonic() - started
-            absorbing.wait()
+        result = {}
+        for what, prefix in (("calm", None), ("others", "/services/other/"), ("absorbing", PREFIX)):
+            load = crowd.load(options.rate, 10, out)
+            if prefix:
+                result[f"{what}_written_s"] = crowd.keys.put_all(addresses(instances, crowd.port), prefix)
+            load.wait()
             report = json.loads(out.read_text())
-            result["absorbing"] = {**report["reads"], "statuses": report["statuses"], "degraded": report["degraded"]}
-            result["gateway_memory"] = crowd.gateway.memory()
-        asking = crowd.load(options.rate, 600, out)
+            result[what] = {**report["reads"], "statuses": report["statuses"], "degraded": report["degraded"]}
+        for what in ("others", "absorbing"):
+            result[f"{what}_ratio"] = result[what]["p99_us"] / result["calm"]["p99_us"]
+        return result
+
+
+def measure(options, instances, times=200):
+    result = {"instances": instances}
+    if instances > 3:
+        runs = [absorb(options, instances) for _ in range(options.rounds)]
+        middle = {what: statistics.median(run[what]["p99_us"] for run in runs) for what in ("calm", "others", "absorbing")}
+        ratios = {what: statistics.median(run[what] for run in runs) for what in ("others_ratio", "absorbing_ratio")}
+        result["absorbed"] = {"p99_us": middle, **ratios, "runs": runs}
+    with Crowd() as crowd:
+        started = time.monotonic()
+        crowd.keys.put_all(addresses(max(instances, 3), crowd.port))
+        crowd.settle(max(instances, 3))
+        result["absorbed_s"] = time.monotonic() - started
+        result["gateway_memory"] = crowd.gateway.memory()
+        asking = crowd.load(options.rate, 600, crowd.folder / "load.json")
         try:
             result["fresh"] = fresh(crowd, times, network=2)
         finally:

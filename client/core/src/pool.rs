@@ -24,7 +24,7 @@ mod pick;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -55,6 +55,10 @@ const RESERVE: Duration = Duration::from_secs(5);
 /// With more instances than these, collecting who is connected takes about as long as a call, or longer, and is not done
 /// on a thread that has calls.
 const MANY: usize = 1000;
+
+/// While a crowd is being dialled, who of it is connected is collected so seldom: a few more or less do not matter then, and
+/// calls are not kept waiting for it.
+const CROWD_REST: Duration = Duration::from_millis(100);
 
 /// What a pool is made with.
 #[derive(Debug)]
@@ -170,7 +174,8 @@ impl Pool {
                 };
                 let spent;
                 (reserve, spent) = if many { task::spawn_blocking(rebuild).await } else { rebuild() };
-                task::sleep(rest(spent)).await;
+                let more_come = weak.upgrade().is_some_and(|pool| !pool.members().new.is_empty());
+                task::sleep(if more_come { CROWD_REST } else { rest(spent) }).await;
             }
         });
         pool
@@ -308,9 +313,14 @@ impl Pool {
         let _ = self.changed.try_send(());
     }
 
-    /// Begins with one more of the new instances, if there is one.
+    /// Begins with one more of the new instances; whether there may be more.
     fn begin(self: &Arc<Self>) -> bool {
-        let mut members = self.members();
+        // While thousands are gone through, calls do not wait for that: the next turn comes soon.
+        let mut members = match self.members.try_lock() {
+            Ok(members) => members,
+            Err(TryLockError::WouldBlock) => return true,
+            Err(TryLockError::Poisoned(members)) => members.into_inner(),
+        };
         let Some(endpoint) = members.new.pop_front() else { return false };
         let instance = Arc::new(Instance::new(&endpoint.addr, Instant::now()));
         let (anew, registered) = async_channel::bounded(1);

@@ -19,10 +19,11 @@ use crate::{
 
 /// Dials under way at once, so that a long list of dead addresses cannot take all descriptors.
 const DIALS: usize = 128;
-/// So many dials begin at once; of a longer list, one each [`GAP`], so that calls have their turn between them.
+/// So many dials begin at once; of a longer list, one each [`GAP`], so that calls have their turn between them: a dial takes
+/// about as long as five calls.
 const AT_ONCE: u32 = 32;
 /// See [`AT_ONCE`].
-const GAP: Duration = Duration::from_millis(2);
+const GAP: Duration = Duration::from_millis(5);
 
 /// With more than a thousand connections, each is looked at so much less often than every [`TICK`].
 const LOOK_EACH: Duration = Duration::from_millis(1);
