@@ -75,24 +75,16 @@ async fn turn(pool: &Weak<Pool>) {
 pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, registered: async_channel::Receiver<()>) {
     let stop = async || while registered.recv().await.is_ok() {};
     let mut failures = 0;
-    // The first dial has had its turn.
-    let mut again = false;
     loop {
         let mut anew = false;
         // In a box, which is large and soon gone: the task stays for as long as the instance.
-        let dialled = async {
-            if again {
-                turn(&pool).await;
-            }
-            dial(&pool, &instance).await
-        };
-        let dialled = Box::pin(or(dialled, async {
+        let dialled = Box::pin(or(dial(&pool, &instance), async {
             while registered.recv().await.is_ok() {
                 anew = true;
             }
             None
         }));
-        match dialled.await {
+        let wait = match dialled.await {
             None => return,
             Some(Ok((link, mut driver))) => {
                 log::debug!("connected to {}", instance.addr);
@@ -117,25 +109,35 @@ pub(super) async fn connected(pool: Weak<Pool>, instance: Arc<Instance>, registe
                     return rest.await;
                 }
                 task::spawn(rest);
+                anew = false;
+                Duration::ZERO
             }
             Some(Err(error)) => {
                 if failures == 0 {
                     log::warn!("cannot connect to {}: {error}", instance.addr);
                 }
-                // Who registers has just started, and listens.
-                let wait = if anew { Duration::ZERO } else { Backoff::DIAL.spread(failures, fastrand::f64()) };
-                failures += 1;
                 if instance.dialled() {
                     touch(&pool);
                 }
-                match async_std::future::timeout(wait, registered.recv()).await {
-                    Ok(Ok(())) => failures = 0,
-                    Ok(Err(_)) => return,
-                    Err(_) => {}
-                }
+                failures += 1;
+                Backoff::DIAL.spread(failures - 1, fastrand::f64())
             }
+        };
+        // Who registers has just started, and listens: it neither waits nor queues.
+        if anew {
+            failures = 0;
+            continue;
         }
-        again = true;
+        let again = async {
+            task::sleep(wait).await;
+            turn(&pool).await;
+            Ok(false)
+        };
+        match or(async { registered.recv().await.map(|()| true) }, again).await {
+            Ok(true) => failures = 0,
+            Ok(false) => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -203,6 +205,26 @@ mod tests {
             };
             async_std::future::timeout(Duration::from_secs(10), gone).await.unwrap();
             assert!(pool.is_settled());
+        });
+    }
+
+    #[test]
+    fn who_registers_anew_does_not_queue_with_thousands_that_are_dead() {
+        block_on(async {
+            let listener = async_std::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap().to_string();
+            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
+            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
+            let register = |revision| pool.apply(View::of([Arc::new(Endpoint::new(&addr))], revision));
+            register(1);
+            // As if thousands had taken their turns to be dialled again.
+            *pool.dials.next.lock().unwrap() = Instant::now() + Duration::from_secs(60);
+            drop(listener.accept().await.unwrap());
+            let queued = async_std::future::timeout(Backoff::DIAL.base * 4, listener.accept()).await;
+            assert!(queued.is_err(), "it does not queue");
+            register(2);
+            let dialled = async_std::future::timeout(Duration::from_secs(10), listener.accept()).await;
+            assert!(dialled.is_ok(), "it queues");
         });
     }
 

@@ -164,6 +164,11 @@ impl Rig {
         });
     }
 
+    /// Until so many of so many take turns.
+    fn wait_rotation(&self, count: &str) {
+        wait_for("all in rotation", || self.caller.ready().is_ok_and(|line| line.starts_with(count)));
+    }
+
     fn read(&self, context: &Context) -> Result<Reply<GetFeedsResponse>, CallError> {
         let request = GetFeedsRequest { user_id: 1, size: 1, after_id: 0 };
         let _entered = shim().enter();
@@ -377,22 +382,22 @@ fn call_that_is_a_retry_itself_is_tried_once() {
 #[test]
 fn degraded_answer_to_a_repeated_attempt_is_given_only_if_nobody_has_a_better_one() {
     let degraded = |reason| Some(Degraded { kind: Kind::Default, reason });
-    // To a read that asks them in this order.
+    // To a read whose first attempt is refused, by who comes after the one that answered last; with its place in this order.
     let answer = |second: Code, third: Mode| {
         let rig = Rig::start(3, Config::default());
+        rig.wait_rotation("3 of 3");
         let mut turns: Vec<_> = rig.addrs.iter().zip(&rig.fakes).collect();
         turns.sort_by_key(|(addr, _)| *addr);
-        turns[0].1.set(Mode::Refuse(Code::Unavailable));
-        turns[1].1.set(Mode::Degrade(second));
-        turns[2].1.set(third);
-        let trail = Trail::default();
-        let context = Context { explain: Some(trail.clone()), ..Context::default() };
-        let reply = (0..3)
-            .map(|_| rig.read(&context))
-            .find(|_| *trail.read().unwrap().attempts[0].addr == **turns[0].0)
-            .expect("each is asked first in its turn");
+        let place = |number| turns.iter().position(|(_, fake)| fake.number == number).unwrap();
+        let last = place(rig.who());
+        let fake = |place: usize| turns[(last + place) % 3].1;
+        fake(1).set(Mode::Refuse(Code::Unavailable));
+        fake(2).set(Mode::Degrade(second));
+        fake(3).set(third);
+        let reply = rig.read(&Context::default());
+        assert!(fake(1).calls() > 0 && fake(2).calls() > 0);
         reply.map(|Reply { value, degraded }| {
-            (turns.iter().position(|(_, fake)| fake.number == value.feeds[0].id).unwrap() + 1, degraded)
+            ((1..=3).find(|place| fake(*place).number == value.feeds[0].id).unwrap(), degraded)
         })
     };
     let late = Code::DeadlineExceeded;
@@ -407,6 +412,7 @@ fn degraded_answer_to_a_repeated_attempt_is_given_only_if_nobody_has_a_better_on
 #[test]
 fn degraded_answer_to_a_first_attempt_is_given_as_it_is() {
     let rig = Rig::start(2, Config::default());
+    rig.wait_rotation("2 of 2");
     rig.fakes[0].set(Mode::Degrade(Code::Unavailable));
     let degraded = (0..20).filter(|_| rig.read(&Context::default()).unwrap().degraded.is_some()).count();
     assert_eq!(degraded, 10);
