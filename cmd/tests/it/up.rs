@@ -228,6 +228,16 @@ fn table_on_a_terminal_changes_in_place_below_the_lines() {
     for name in ["etcd", "feed.1", "feed.2", "profile.1", "topic.1"] {
         assert!(rows.contains_key(name), "{name} in {rows:?}");
     }
+    // First of all: of what is killed before up says so, its table tells as well.
+    let welcomed = wait_for("the table below the words of welcome", || {
+        let out = up.out();
+        let welcome = out.find("Ctrl-C stops everything")?;
+        // What stands there until it is erased for the first time.
+        let end = out[welcome..].find("\u{1b}[J").map_or(out.len(), |end| welcome + end);
+        let end = out[..end].rfind('\r').filter(|end| *end > welcome).unwrap_or(end);
+        table_of(&out[..end]).filter(|rows| rows.len() == up.children().len())
+    });
+    assert!(welcomed.values().all(|row| row[1] == "ready"), "as the words say: {welcomed:?}");
     let pid: u32 = rows["feed.1"][2].parse().unwrap();
     assert!(up.children().contains(&(pid, "feed".into())));
 
@@ -237,15 +247,6 @@ fn table_on_a_terminal_changes_in_place_below_the_lines() {
     let lines = shown(&up.out());
     let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{lines:#?}"));
     assert!(at("feed.1 ended (signal 9)") < at("restarts  where"), "{lines:#?}");
-    let rows = wait_for("the table below the words of welcome", || {
-        let out = up.out();
-        let welcome = out.find("Ctrl-C stops everything")?;
-        // What stands there until it is erased for the first time.
-        let end = out[welcome..].find("\u{1b}[J").map_or(out.len(), |end| welcome + end);
-        let end = out[..end].rfind('\r').filter(|end| *end > welcome).unwrap_or(end);
-        table_of(&out[..end]).filter(|rows| rows.len() == up.children().len())
-    });
-    assert!(rows.values().all(|row| row[1] == "ready"), "as the words say: {rows:?}");
 
     kill(up.pid(), Signal::INT);
     assert_eq!(up.exited().code(), Some(0));
