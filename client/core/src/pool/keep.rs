@@ -166,7 +166,7 @@ fn look(pool: &Weak<Pool>) -> Duration {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use async_std::task::block_on;
+    use async_std::{net::TcpListener, task::block_on};
 
     use super::*;
     use crate::{
@@ -174,6 +174,21 @@ mod tests {
         directory::{Endpoint, Sink as _, View},
         pool::Options,
     };
+
+    fn pool() -> Arc<Pool> {
+        let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
+        Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics })
+    }
+
+    /// Where an instance listens that does not answer, a pool, and what registers the one with the other.
+    async fn listening() -> (TcpListener, Arc<Pool>, impl Fn(i64)) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let pool = pool();
+        let registering = Arc::clone(&pool);
+        let register = move |revision| registering.apply(View::of([Arc::new(Endpoint::new(&addr))], revision));
+        (listener, pool, register)
+    }
 
     #[test]
     fn of_a_long_list_one_dial_begins_in_each_gap() {
@@ -189,8 +204,7 @@ mod tests {
     fn a_long_list_is_begun_with_at_a_pace_and_who_left_it_before_never() {
         const MANY: usize = 5000;
         block_on(async {
-            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
-            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
+            let pool = pool();
             let port_one = |n: usize| Endpoint::new(format!("127.1.{}.{}:1", n / 250, n % 250 + 1));
             let endpoints = (0..MANY).map(|n| Arc::new(port_one(n)));
             pool.apply(View::of(endpoints.clone(), 1));
@@ -211,11 +225,7 @@ mod tests {
     #[test]
     fn who_registers_anew_does_not_queue_with_thousands_that_are_dead() {
         block_on(async {
-            let listener = async_std::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let addr = listener.local_addr().unwrap().to_string();
-            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
-            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
-            let register = |revision| pool.apply(View::of([Arc::new(Endpoint::new(&addr))], revision));
+            let (listener, pool, register) = listening().await;
             register(1);
             // As if thousands had taken their turns to be dialled again.
             *pool.dials.next.lock().unwrap() = Instant::now() + Duration::from_secs(60);
@@ -231,11 +241,7 @@ mod tests {
     #[test]
     fn who_registers_anew_is_dialled_at_once_however_often_it_was_in_vain() {
         block_on(async {
-            let listener = async_std::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let addr = listener.local_addr().unwrap().to_string();
-            let metrics = monitor::Monitor::new("testing", "0").client("feed", &[]);
-            let pool = Pool::start(Options { service: "feed.Feed", balance: Balance::RoundRobin, tls: None, metrics });
-            let register = |revision| pool.apply(View::of([Arc::new(Endpoint::new(&addr))], revision));
+            let (listener, _, register) = listening().await;
             register(1);
             const IN_VAIN: u32 = 7;
             for _ in 0..IN_VAIN {
