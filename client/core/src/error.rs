@@ -40,6 +40,29 @@ impl CallError {
     pub fn is_outage(&self) -> bool {
         is_outage(self.code)
     }
+
+    /// Whether a service answered what was asked, and its answer is no: nobody else would say otherwise.
+    pub(crate) fn is_final(&self) -> bool {
+        match self.code {
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unauthenticated => true,
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => false,
+        }
+    }
 }
 
 /// Whether a code says that nobody could answer.

@@ -404,7 +404,10 @@ fn degraded_answer_to_a_repeated_attempt_is_given_only_if_nobody_has_a_better_on
     assert_eq!(answer(late, Mode::Answer).unwrap(), (3, None));
     assert_eq!(answer(late, Mode::Degrade(Code::Unavailable)).unwrap(), (3, degraded(Code::Unavailable)));
     assert_eq!(answer(late, Mode::Refuse(Code::Unavailable)).unwrap(), (2, degraded(late)));
+    // An answer is better, also one that says no; what goes wrong with the third is not.
     assert_eq!(answer(late, Mode::Refuse(Code::NotFound)).unwrap_err().code, Code::NotFound);
+    assert_eq!(answer(late, Mode::Refuse(Code::ResourceExhausted)).unwrap(), (2, degraded(late)));
+    assert_eq!(answer(late, Mode::Refuse(Code::Internal)).unwrap(), (2, degraded(late)));
     // Not for want of an instance: another would say the same.
     assert_eq!(answer(Code::Internal, Mode::Answer).unwrap(), (2, degraded(Code::Internal)));
 }
