@@ -40,24 +40,20 @@ use crate::{
     balance::Cursor,
     breaker::Verdict,
     config::Balance,
-    directory::{Endpoint, Sink, View},
+    directory::{Endpoint, MANY, Sink, View},
     explain::Candidate,
     instance::{Grant, Instance},
 };
 
-use self::keep::Dials;
+use self::keep::{AT_ONCE, Dials};
 pub(crate) use self::pick::Picked;
 
 /// How long an instance that left the list, but not its connection, is held in reserve, and at most twice that: a service
 /// whose entry was lost is back on the list within 3 s; one that stops ends the connection itself.
 const RESERVE: Duration = Duration::from_secs(5);
 
-/// With more instances than these, collecting who is connected takes about as long as a call, or longer, and is not done
-/// on a thread that has calls.
-const MANY: usize = 1000;
-
-/// While a crowd is being dialled, who of it is connected is collected so seldom: a few more or less do not matter then, and
-/// calls are not kept waiting for it.
+/// While more wait for their first dial than are dialled at once, who is connected is collected so seldom: a few more or less
+/// do not matter then, and calls are not kept waiting for it.
 const CROWD_REST: Duration = Duration::from_millis(100);
 
 /// What a pool is made with.
@@ -174,8 +170,8 @@ impl Pool {
                 };
                 let spent;
                 (reserve, spent) = if many { task::spawn_blocking(rebuild).await } else { rebuild() };
-                let more_come = weak.upgrade().is_some_and(|pool| !pool.members().new.is_empty());
-                task::sleep(if more_come { CROWD_REST } else { rest(spent) }).await;
+                let crowd = weak.upgrade().is_some_and(|pool| pool.members().new.len() > AT_ONCE as usize);
+                task::sleep(if crowd { CROWD_REST } else { rest(spent) }).await;
             }
         });
         pool

@@ -16,7 +16,7 @@ use async_std::{future::timeout, task};
 use futures_lite::future::or;
 
 use super::{
-    ServiceName, Sink,
+    MANY, ServiceName, Sink,
     member::{Events, Fault, Member},
     retry::Retry,
     watch::{Message, Next, Note, Watch},
@@ -31,8 +31,8 @@ const RELIST_EVERY: Duration = Duration::from_secs(60);
 /// has closed it.
 const ASK_AFTER: Duration = Duration::from_secs(5);
 
-/// Messages that are taken together when they are there already: a burst of events makes one new list, not thousands.
-const BURST: usize = 1000;
+/// Changes that are taken together when they are there already: a burst of them makes one new list, not thousands.
+const BURST: usize = 10_000;
 
 /// How to reach etcd; shared by directory and registrar.
 #[derive(Clone, Debug)]
@@ -165,8 +165,7 @@ impl Driver {
     /// One full list, and the watch from there until the next full list is due.
     async fn round(&mut self, member: &mut Member) -> Result<(), Fault> {
         let listing = member.list(&self.prefix).await?;
-        let next = self.state.listed(listing);
-        self.emit();
+        let next = self.tell(listing.entries.len(), |state| state.listed(listing)).await;
         let Next::Watch { from } = next else { return Ok(()) };
         let mut events = member.watch(&self.prefix, from).await?;
         let due = Instant::now() + RELIST_EVERY.mul_f64(1.0 - 0.25 * fastrand::f64());
@@ -178,7 +177,7 @@ impl Driver {
                 }
                 Err(_) => {
                     member.alive(&self.prefix).await?;
-                    self.emit();
+                    self.tell(0, |_| Next::Read).await;
                 }
             }
         }
@@ -187,14 +186,15 @@ impl Driver {
 
     /// Takes a message and whatever else comes in until the sink can be told, and tells it.
     async fn take(&mut self, first: Message, events: &mut Events) -> Result<(), Fault> {
-        let mut next = self.state.message(first);
+        let mut changes = first.changes.len();
+        let mut messages = vec![first];
         let mut broken = None;
-        for _ in 0..BURST {
-            if next != Next::Read {
-                break;
-            }
+        while changes < BURST {
             match timeout(self.rested.saturating_duration_since(Instant::now()), events.next()).await {
-                Ok(Ok(message)) => next = self.state.message(message),
+                Ok(Ok(message)) => {
+                    changes += message.changes.len().max(1);
+                    messages.push(message);
+                }
                 Ok(Err(fault)) => {
                     broken = Some(fault);
                     break;
@@ -202,16 +202,34 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        self.emit();
-        match (next, broken) {
+        let take = |state: &mut Watch| {
+            let mut steps = messages.into_iter().map(|message| state.message(message));
+            steps.find(|next| *next != Next::Read).unwrap_or(Next::Read)
+        };
+        match (self.tell(changes, take).await, broken) {
             (Next::Retry(restart), _) => Err(events.fault(restart.word(), restart.to_string())),
             (_, Some(fault)) => Err(fault),
             _ => Ok(()),
         }
     }
 
-    /// Gives the sink a new list, or word that the old one stands.
-    fn emit(&mut self) {
+    /// Has the state take in so many entries, and gives the sink the new list, or word that the old one stands; of many not
+    /// on this thread.
+    async fn tell(&mut self, entries: usize, take: impl FnOnce(&mut Watch) -> Next + Send + 'static) -> Next {
+        let began = Instant::now();
+        let many = entries.max(self.state.keys()) > MANY;
+        let (mut state, sink) = (std::mem::take(&mut self.state), Arc::clone(&self.sink));
+        let tell = move || {
+            let next = take(&mut state);
+            match state.take_view() {
+                Some(view) => sink.apply(view),
+                None => sink.confirmed(),
+            }
+            (state, next)
+        };
+        let next;
+        (self.state, next) = if many { task::spawn_blocking(tell).await } else { tell() };
+        self.metrics.synced(self.state.revision(), self.state.len());
         for note in self.state.take_notes() {
             log::warn!("list of {}: {note}", self.service.as_str());
             match note {
@@ -220,14 +238,8 @@ impl Driver {
                 Note::Replaced(restart) => self.metrics.restarted(restart.word()),
             }
         }
-        let began = Instant::now();
-        let view = self.state.take_view();
-        self.metrics.synced(self.state.revision(), self.state.len());
-        match view {
-            Some(view) => self.sink.apply(view),
-            None => self.sink.confirmed(),
-        }
         self.rested = Instant::now() + rest(began.elapsed());
+        next
     }
 
     /// The stream is alive.

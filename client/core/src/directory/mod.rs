@@ -21,6 +21,10 @@ use std::sync::Arc;
 
 pub use key::{Endpoint, ServiceName};
 
+/// With more instances than these, what goes through all of them takes about as long as a call, or longer, and is not done
+/// on a thread that has calls.
+pub(crate) const MANY: usize = 1000;
+
 /// The list of a service's instances at one revision of the registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -51,7 +55,7 @@ impl View {
     }
 }
 
-/// Takes every new view of a service; called from the directory's task, in order.
+/// Takes every new view of a service; called by the directory, in order, with a long one on a thread that has no calls.
 pub trait Sink: Send + Sync + 'static {
     /// The list is now `view`.
     fn apply(&self, view: View);

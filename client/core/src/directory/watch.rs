@@ -231,6 +231,12 @@ impl Watch {
         self.revision
     }
 
+    /// How many keys there are, readable or not.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.known.len()
+    }
+
     /// How many endpoints were given out last.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -21,7 +21,7 @@ use crate::{
 const DIALS: usize = 128;
 /// So many dials begin at once; of a longer list, one each [`GAP`], so that calls have their turn between them: a dial takes
 /// about as long as five calls.
-const AT_ONCE: u32 = 32;
+pub(super) const AT_ONCE: u32 = 32;
 /// See [`AT_ONCE`].
 const GAP: Duration = Duration::from_millis(5);
 
