@@ -40,21 +40,17 @@ use crate::{
     balance::Cursor,
     breaker::Verdict,
     config::Balance,
-    directory::{Endpoint, MANY, Sink, View},
+    directory::{CROWD, CROWD_REST, Endpoint, MANY, Sink, View},
     explain::Candidate,
     instance::{Grant, Instance},
 };
 
-use self::keep::{AT_ONCE, Dials};
+use self::keep::Dials;
 pub(crate) use self::pick::Picked;
 
 /// How long an instance that left the list, but not its connection, is held in reserve, and at most twice that: a service
 /// whose entry was lost is back on the list within 3 s; one that stops ends the connection itself.
 const RESERVE: Duration = Duration::from_secs(5);
-
-/// While more wait for their first dial than are dialled at once, who is connected is collected so seldom: a few more or less
-/// do not matter then, and calls are not kept waiting for it.
-const CROWD_REST: Duration = Duration::from_millis(100);
 
 /// What a pool is made with.
 #[derive(Debug)]
@@ -170,7 +166,7 @@ impl Pool {
                 };
                 let spent;
                 (reserve, spent) = if many { task::spawn_blocking(rebuild).await } else { rebuild() };
-                let crowd = weak.upgrade().is_some_and(|pool| pool.members().new.len() > AT_ONCE as usize);
+                let crowd = weak.upgrade().is_some_and(|pool| pool.members().new.len() > CROWD);
                 task::sleep(if crowd { CROWD_REST } else { rest(spent) }).await;
             }
         });

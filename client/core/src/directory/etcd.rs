@@ -16,7 +16,7 @@ use async_std::{future::timeout, task};
 use futures_lite::future::or;
 
 use super::{
-    MANY, ServiceName, Sink,
+    CROWD, CROWD_REST, MANY, ServiceName, Sink,
     member::{Events, Fault, Member},
     retry::Retry,
     watch::{Message, Next, Note, Watch},
@@ -238,7 +238,8 @@ impl Driver {
                 Note::Replaced(restart) => self.metrics.restarted(restart.word()),
             }
         }
-        self.rested = Instant::now() + rest(began.elapsed());
+        let crowd = many && entries > CROWD;
+        self.rested = Instant::now() + if crowd { CROWD_REST } else { rest(began.elapsed()) };
         next
     }
 

@@ -17,13 +17,20 @@ pub mod registrar;
 mod retry;
 pub mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use key::{Endpoint, ServiceName};
 
 /// With more instances than these, what goes through all of them takes about as long as a call, or longer, and is not done
 /// on a thread that has calls.
 pub(crate) const MANY: usize = 1000;
+
+/// More newcomers than these at once are a crowd.
+pub(crate) const CROWD: usize = 32;
+
+/// While a crowd comes, a long list is gone through so seldom: a few instances more or less do not matter then, and calls are
+/// not kept waiting for it.
+pub(crate) const CROWD_REST: Duration = Duration::from_millis(100);
 
 /// The list of a service's instances at one revision of the registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::Pool;
 use crate::{
     backoff::Backoff,
     conn,
+    directory::CROWD,
     driver::{Driver, TICK},
     instance::Instance,
 };
@@ -21,7 +22,7 @@ use crate::{
 const DIALS: usize = 128;
 /// So many dials begin at once; of a longer list, one each [`GAP`], so that calls have their turn between them: a dial takes
 /// about as long as five calls.
-pub(super) const AT_ONCE: u32 = 32;
+const AT_ONCE: u32 = CROWD as u32;
 /// See [`AT_ONCE`].
 const GAP: Duration = Duration::from_millis(5);
 
