@@ -54,7 +54,7 @@ check "are names of the same images" docker image inspect example.com/team/feed:
 say "compose"
 check "docker-compose.yml is valid" compose config --quiet
 check "docker compose 2 is here" docker/testing/compose2
-compose2=$(cat "$work/check")
+compose2=$(docker/testing/compose2)
 for file in docker/docker-compose.yml monitor/docker-compose.yml monitor/docker-compose.yml.2; do
     check "$file is valid for it, too" "$compose2" --file "$file" config --quiet
 done
